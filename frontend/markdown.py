@@ -1,0 +1,96 @@
+"""Text from models and people as safe HTML.
+
+Markdown goes through markdown-it with raw HTML switched off (tags show as the text they are, so that a labeler sees
+what the model wrote), then through a sanitiser. Images are replaced by their description: fetching one would tell its
+host who is labeling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import nh3
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+
+# Rendering takes milliseconds and the same answer is shown again and again. Kept in the process, not in Redis: a page
+# must open while Redis is away.
+CACHED_TEXTS = 1024
+
+TAGS = {
+    *("a", "blockquote", "br", "code", "del", "em", "hr", "li", "ol", "p", "pre", "s", "span", "strong", "ul"),
+    *("table", "thead", "tbody", "tr", "th", "td", "h2", "h3", "h4", "h5", "h6"),
+}
+ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "code": {"class"}}
+CLASSES = {
+    "p": {f"heading-{level}" for level in range(1, 7)},
+    "span": {"image-left-out"},
+    "th": {"align-left", "align-center", "align-right"},
+    "td": {"align-left", "align-center", "align-right"},
+}
+URL_SCHEMES = {"http", "https", "mailto"}
+
+
+def answer_html(text: str) -> SafeString:
+    """Render a prompt, a demonstration or an answer; its headings stay out of the page's outline."""
+    return _render("answer", text)
+
+
+def document_html(text: str) -> SafeString:
+    """Render a document of the project, such as its guidelines; its headings start below the page's own."""
+    return _render("document", text)
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def _render(kind: str, text: str) -> SafeString:
+    html = nh3.clean(
+        _parser(kind).render(text),
+        tags=TAGS,
+        attributes=ATTRIBUTES,
+        allowed_classes=CLASSES,
+        url_schemes=URL_SCHEMES,
+        link_rel="noopener nofollow",
+    )
+    return mark_safe(html)
+
+
+@lru_cache
+def _parser(kind: str) -> MarkdownIt:
+    # breaks: a single newline in an answer is one that the labeler must see.
+    parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
+    parser.add_render_rule("image", _image)
+    for cell in ("th_open", "td_open"):
+        parser.add_render_rule(cell, _cell)
+    for edge in ("heading_open", "heading_close"):
+        parser.add_render_rule(edge, _answer_heading if kind == "answer" else _document_heading)
+    return parser
+
+
+def _image(self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    description = tokens[index].content or str(tokens[index].attrGet("src") or "")
+    return f'<span class="image-left-out">[{escape(description)}]</span>'
+
+
+def _cell(self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    """A column's alignment as a class, because the policy forbids the style attribute that markdown-it writes."""
+    style = str(tokens[index].attrGet("style") or "")
+    alignment = style.removeprefix("text-align:")
+    return f'<{tokens[index].tag} class="align-{escape(alignment)}">' if style else f"<{tokens[index].tag}>"
+
+
+def _answer_heading(self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    token = tokens[index]
+    return f'<p class="heading-{token.tag[1]}">' if token.nesting == 1 else "</p>\n"
+
+
+def _document_heading(
+    self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+    token = tokens[index]
+    level = min(6, int(token.tag[1]) + 1)
+    return f"<h{level}>" if token.nesting == 1 else f"</h{level}>\n"

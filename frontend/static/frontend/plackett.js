@@ -1,0 +1,71 @@
+// What every page shares: dialogs, one sending per form, confirmations, copying, words when the server is away.
+(() => {
+  "use strict";
+  const words = document.body.dataset;
+
+  function say(text, level = "info") {
+    const notices = document.getElementById("notices");
+    if (!notices) return;
+    const line = document.createElement("p");
+    line.className = `notice notice-${level}`;
+    line.textContent = text;
+    notices.replaceChildren(line);
+  }
+
+  function csrfToken() {
+    return document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
+  }
+
+  // A form is sent once: a second click while the first is on its way does nothing.
+  function sendOnce(event) {
+    const form = event.target;
+    if (form.method !== "post" || form.hasAttribute("hx-post") || event.defaultPrevented) return;
+    if (form.dataset.sending) {
+      event.preventDefault();
+      return;
+    }
+    const question = event.submitter?.dataset.confirm ?? form.dataset.confirm;
+    if (question && !window.confirm(question)) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sending = "yes";
+  }
+
+  function onClick(event) {
+    const opener = event.target.closest("[data-opens]");
+    if (opener) document.getElementById(opener.dataset.opens)?.showModal();
+    const closer = event.target.closest("[data-closes]");
+    if (closer) closer.closest("dialog")?.close();
+    const copier = event.target.closest("[data-copies]");
+    if (copier) copy(copier);
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!menu.contains(event.target)) menu.open = false;
+    }
+  }
+
+  async function copy(button) {
+    const source = document.querySelector(button.dataset.copies);
+    await navigator.clipboard.writeText(source.value ?? source.textContent.trim());
+    say(words.copied, "success");
+  }
+
+  function onKey(event) {
+    if (event.key !== "Escape") return;
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  }
+
+  document.addEventListener("submit", sendOnce);
+  document.addEventListener("click", onClick);
+  document.addEventListener("keydown", onKey);
+  document.addEventListener("htmx:sendError", () => say(words.offline, "error"));
+  // Coming back by the browser's back button finds the form as it was, ready to be sent again.
+  window.addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sending]")) delete form.dataset.sending;
+  });
+
+  window.plackett = { say, csrfToken, words };
+})();

@@ -1,0 +1,73 @@
+"""Tags that Plackett's templates share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.template.context import Context
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
+
+from annotation.models.accounts import Theme
+from frontend import markdown as rendering
+from frontend.preferences import THEME_COOKIE
+
+register = template.Library()
+
+SPEAKERS = {
+    "system": gettext_lazy("Instructions to the model"),
+    "user": gettext_lazy("User"),
+    "assistant": gettext_lazy("Assistant"),
+}
+
+
+CHIP_COLOURS = {
+    **dict.fromkeys(["succeeded", "submitted", "complete", "active", "ready", "finished"], "good"),
+    **dict.fromkeys(["queued", "paused", "pausing", "cancelling", "expired", "simulated"], "warn"),
+    **dict.fromkeys(["failed", "revoked", "erased"], "bad"),
+    **dict.fromkeys(["running", "leased", "open", "building"], "info"),
+}
+
+
+@register.filter
+def markdown(text: str | None) -> SafeString:
+    """`{{ answer.content|markdown }}`: untrusted text as safe HTML."""
+    return rendering.answer_html(text or "")
+
+
+@register.filter
+def document(text: str | None) -> SafeString:
+    """`{{ guideline.text|document }}`: a document of the project, its headings below the page's own."""
+    return rendering.document_html(text or "")
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """`{% icon "pencil-line" %}`: a picture beside words; it says nothing to a screen reader."""
+    sprite = static("frontend/vendor/icons.svg")
+    return format_html('<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>', sprite, name)
+
+
+@register.simple_tag
+def chip(state: str, label: str = "") -> SafeString:
+    """`{% chip run.status run.get_status_display %}`: a state in its colour, and always in words too."""
+    colour = CHIP_COLOURS.get(state, "")
+    return format_html('<span class="chip{}">{}</span>', f" chip-{colour}" if colour else "", label or state)
+
+
+@register.simple_tag(takes_context=True)
+def theme(context: Context) -> str:
+    """The visitor's theme: `auto`, `light` or `dark`. Error pages have no request and get `auto`."""
+    request = context.get("request")
+    chosen = request.COOKIES.get(THEME_COOKIE, "") if request else ""
+    return chosen if chosen in Theme.values else Theme.AUTO.value
+
+
+@register.inclusion_tag("frontend/_conversation.html")
+def conversation(messages: list[dict[str, str]]) -> dict[str, Any]:
+    """`{% conversation prompt.messages %}`: turns as bubbles, whole, in order."""
+    turns = [{**message, "speaker": SPEAKERS.get(message["role"], message["role"])} for message in messages]
+    return {"turns": turns}

@@ -1,0 +1,38 @@
+"""What people produce. One module per noun; rules that concern one row are methods here, writes are in `services`."""
+
+from annotation.models.accounts import ApiToken, Membership, Project, SignInLink, User
+from annotation.models.audit import AuditEvent
+from annotation.models.guidelines import FormVersion, Guideline
+from annotation.models.labels import Demonstration, Label, Origin, Purpose, RankedResponse, Ranking
+from annotation.models.prompts import ImportBatch, Pool, Prompt, PromptSource, Response, ResponseOrigin, Split
+from annotation.models.tasks import Assignment, AssignmentStatus, Task, TaskKind, TaskResponse, TaskState
+
+__all__ = [
+    "ApiToken",
+    "Assignment",
+    "AssignmentStatus",
+    "AuditEvent",
+    "Demonstration",
+    "FormVersion",
+    "Guideline",
+    "ImportBatch",
+    "Label",
+    "Membership",
+    "Origin",
+    "Pool",
+    "Project",
+    "Prompt",
+    "PromptSource",
+    "Purpose",
+    "RankedResponse",
+    "Ranking",
+    "Response",
+    "ResponseOrigin",
+    "SignInLink",
+    "Split",
+    "Task",
+    "TaskKind",
+    "TaskResponse",
+    "TaskState",
+    "User",
+]

@@ -1,0 +1,61 @@
+"""Answers of every quality: what the corpus's people say, and what the demo's demonstrations are made of."""
+
+import random
+from dataclasses import dataclass
+
+from demo.phrases import COURTESIES, EVASIONS, RAMBLES, RUDENESS, STATEMENTS, join, statement
+from demo.prompts import WorldPrompt, wrong_value
+from demo.world import ENTITIES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How likely an answer is to have each quality or fault."""
+
+    right: float
+    """That every fact said is true; otherwise one of them is false."""
+    complete: float
+    """That everything asked is answered; otherwise one fact is left out, or the only one evaded."""
+    polite: float
+    """That it has a courtesy."""
+    rude: float
+    """That it has a rude word."""
+    short: float
+    """That it does not ramble."""
+    repeat: float = 0.0
+    """That it says something twice."""
+
+
+PERFECT = Manner(right=1, complete=1, polite=1, rude=0, short=1)
+
+
+def compose(prompt: WorldPrompt, manner: Manner, generator: random.Random) -> str:
+    """An answer to the prompt in that manner; the same generator state gives the same answer."""
+    language = prompt.language
+    core = _facts_said(prompt, manner, generator)
+    if generator.random() >= manner.short:
+        place = generator.choice((0, len(core)))
+        core.insert(place, generator.choice(RAMBLES[language]))
+    if generator.random() < manner.repeat:
+        core.append(generator.choice(core))
+    if generator.random() < manner.polite:
+        core.insert(generator.choice((0, len(core), len(core))), generator.choice(COURTESIES[language]))
+    if generator.random() < manner.rude:
+        core.insert(generator.choice((0, len(core))), generator.choice(RUDENESS[language]))
+    return join(core, language)
+
+
+def _facts_said(prompt: WorldPrompt, manner: Manner, generator: random.Random) -> list[str]:
+    entity, language = ENTITIES[prompt.entity], prompt.language
+    asked = list(prompt.attributes)
+    if prompt.enough < len(asked):
+        asked = generator.sample(asked, prompt.enough)
+    if generator.random() >= manner.complete:
+        asked.pop(generator.randrange(len(asked)))
+    false = generator.choice(asked) if asked and generator.random() >= manner.right else None
+    said = []
+    for attribute in asked:
+        value = wrong_value(entity, attribute, str(generator.random())) if attribute == false else None
+        wording = generator.randrange(len(STATEMENTS[language][entity.sort, attribute]))
+        said.append(statement(entity, attribute, language, wording=wording, value=value))
+    return said or [generator.choice(EVASIONS[language])]

@@ -1,0 +1,174 @@
+"""What every test may ask for: the queue server, real worker processes on the test's database, a browser's path."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="session")
+def broker_server(django_db_blocker: object) -> Iterator[str]:
+    """The queue server of this session: embedded, or the one that TEST_REDIS_URL names. Gives its Celery address."""
+    from django.conf import settings
+
+    from config import broker
+
+    if settings.REDIS_URL:
+        yield settings.CELERY_BROKER_URL
+        forget_keys()
+        return
+    server = broker.start(Path(settings.DATA_DIR))
+    assert server is not None, "another test session uses this folder"
+    yield settings.CELERY_BROKER_URL
+    broker.stop(Path(settings.DATA_DIR))
+    server.wait(10)
+
+
+@pytest.fixture
+def broker(broker_server: str) -> str:
+    """An empty queue and an empty cache."""
+    forget_keys()
+    return broker_server
+
+
+@pytest.fixture(autouse=True)
+def _cache(request: pytest.FixtureRequest) -> None:
+    """Tests that touch the database may touch the cache (throttles, locks), which lives in the queue server."""
+    if {"db", "transactional_db"} & set(request.fixturenames):
+        request.getfixturevalue("broker")
+
+
+def forget_keys() -> None:
+    """Remove our own keys: everything on the embedded server, only the prefixed ones on a shared one."""
+    import redis
+    from django.conf import settings
+
+    from config import broker
+
+    if not settings.REDIS_URL:
+        redis.from_url(broker.cache_url(Path(settings.DATA_DIR))).flushall()
+        return
+    client = redis.from_url(settings.REDIS_URL)
+    keys = list(client.scan_iter(f"{settings.KEY_PREFIX}*", count=1000))
+    if keys:
+        client.delete(*keys)
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    for name in CHROMIUM_NAMES:
+        if found := shutil.which(name):
+            return found
+    pytest.skip("no Chromium here: apt install chromium")
+
+
+def wait_for(condition: Callable[[], object], *, seconds: float = 20.0, what: str = "the condition") -> object:
+    """Return the condition's first true value; fail with a sentence after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.05)
+
+
+@dataclass
+class LiveProcesses:
+    """Starts the product's own processes against the test's database, and ends them with the test."""
+
+    environment: dict[str, str]
+    logs: Path
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def worker(
+        self, queue: str, *, pool: str = "threads", concurrency: int = 1, beat: bool = False, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a Celery worker of this queue and wait until it takes messages."""
+        from config import processes
+
+        log = self.logs / f"{queue}-{len(self.started)}.log"
+        command = processes.worker_command(
+            queue, pool=pool, concurrency=concurrency, beat=self.logs / "beat" if beat else None
+        )
+        process = self.start(command, log, **environment)
+        self.until_said(process, log, " ready.")
+        return process
+
+    def start(self, command: list[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self.environment | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.started.append(process)
+        return process
+
+    def until_said(self, process: subprocess.Popen[bytes], log: Path, text: str, seconds: float = 40.0) -> None:
+        def said() -> bool:
+            written = log.read_text(errors="replace")
+            assert process.poll() is None, f"it ended with {process.returncode}:\n{written[-3000:]}"
+            return text in written
+
+        wait_for(said, seconds=seconds, what=f"{text!r} in {log.name}")
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """kill -9 of that process alone, as the kernel or an operator would."""
+        process.kill()
+        process.wait(10)
+
+    def stop(self, process: subprocess.Popen[bytes], seconds: float = 20.0) -> int:
+        process.terminate()
+        return process.wait(seconds)
+
+    def stop_all(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.terminate()
+        for process in self.started:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
+
+
+@pytest.fixture
+def live_processes(transactional_db: None, broker: str, tmp_path: Path) -> Iterator[LiveProcesses]:
+    """Real processes on the test's database and queue; mark such tests `services`."""
+    from django.db import connection
+
+    environment = dict(os.environ)
+    environment |= {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "PLACKETT_TEST_CHILD_DATABASE": str(connection.settings_dict["NAME"]),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    live = LiveProcesses(environment, tmp_path)
+    yield live
+    live.stop_all()
+
+
+@pytest.fixture
+def python() -> str:
+    return sys.executable

@@ -1,0 +1,464 @@
+"""Every setting of every stage: frozen dataclasses, checked in words.
+
+A run's `run.json` holds the fields that differ from the defaults. `config_from_dict` turns them into the stage's
+dataclass or raises `ConfigError` with a sentence; `schema` describes the fields, so that a form can be drawn from them.
+The docstring under a field is its help text, in the form and in the documentation alike.
+
+This module imports the standard library only: the web process reads it without torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, get_type_hints
+
+Built = TypeVar("Built")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names the setting, the range and what was given."""
+
+
+def setting(
+    default: Any,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field with its range: `minimum` and `maximum` are inclusive, `above` is not."""
+    limits = {"minimum": minimum, "above": above, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata={name: limit for name, limit in limits.items() if limit is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """How numbers are computed; chosen once for a run and kept in its run.json, because each choice changes the bits."""
+
+    device: str = setting("auto", choices=("auto", "cpu", "cuda"))
+    """Where to compute; auto takes the GPU if there is one."""
+
+    threads: int = setting(0, minimum=0, maximum=1024)
+    """CPU threads; 0 takes one for each core that this process may use."""
+
+    dtype: str = setting("float32", choices=("float32", "bfloat16"))
+    """bfloat16 computes under autocast; the weights and the optimiser stay float32 either way."""
+
+    matmul: str = setting("medium", choices=("highest", "high", "medium"))
+    """Precision of float32 products. medium sends a CPU's to oneDNN (twice as fast on AMD, at float32 accuracy there;
+    a CPU with AMX may round to bfloat16); a GPU uses TF32 for high and medium."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """What every stage has."""
+
+    context_length: int = setting(0, minimum=0, maximum=1_048_576)
+    """Longest sequence in tokens, prompt and answer together; 0 takes the model's own limit. Longer rows are filtered
+    out and counted, never cut."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        self.check()
+
+    def check(self) -> None:
+        """Raise ConfigError where fields do not go together; each stage adds its own rules."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(StageConfig):
+    """What the stages that train have in common."""
+
+    learning_rate: float = setting(1e-5, above=0, maximum=1)
+    """Peak learning rate of AdamW."""
+
+    schedule: str = setting("cosine", choices=("cosine", "linear", "constant"))
+    """After warm-up: cosine falls to a tenth of the peak, linear to zero, constant stays."""
+
+    weight_decay: float = setting(0.0, minimum=0, maximum=1)
+    """Decoupled weight decay on matrices; vectors (norms, biases) are not decayed."""
+
+    adam_beta1: float = setting(0.9, minimum=0, maximum=0.9999)
+    """AdamW's decay of the mean gradient."""
+
+    adam_beta2: float = setting(0.95, minimum=0, maximum=0.99999)
+    """AdamW's decay of the mean squared gradient."""
+
+    adam_eps: float = setting(1e-5, above=0, maximum=0.1)
+    """AdamW's epsilon; 1e-5 as in the published RLHF runs."""
+
+    max_grad_norm: float = setting(1.0, minimum=0)
+    """Gradients are scaled down to this total norm; 0 leaves them as they are."""
+
+    micro_batch_tokens: int = setting(8192, minimum=1)
+    """Most tokens in one forward pass, padding included; a batch is split into as many passes as it needs. Lower it when
+    memory runs out: the result stays the same up to rounding."""
+
+    checkpoint_every_steps: int = setting(0, minimum=0)
+    """Save a checkpoint each so many steps; 0 leaves it to the clock."""
+
+    checkpoint_every_seconds: float = setting(600.0, minimum=0)
+    """Save a checkpoint each so many seconds; 0 leaves it to the steps."""
+
+    keep_checkpoints: int = setting(2, minimum=1, maximum=1000)
+    """Newest checkpoints of this attempt that are kept."""
+
+    eval_every: int = setting(50, minimum=0)
+    """Evaluate on the validation rows each so many steps (and at the end); 0 only at the end."""
+
+    eval_rows: int = setting(512, minimum=1)
+    """Validation rows used at most; the first so many, always the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(TrainingConfig):
+    """A byte-level BPE and a small Llama, trained from nothing on a corpus."""
+
+    context_length: int = setting(256, minimum=8, maximum=131_072)
+    """Tokens in a block, and the limit of the model that comes out."""
+
+    vocab_size: int = setting(2048, minimum=262, maximum=1_000_000)
+    """Tokens in the vocabulary: 256 bytes, 5 control tokens, and what the BPE learns."""
+
+    hidden_size: int = setting(128, minimum=8, maximum=16_384)
+    """Width of the model."""
+
+    layers: int = setting(4, minimum=1, maximum=200)
+    """Transformer layers."""
+
+    heads: int = setting(4, minimum=1, maximum=256)
+    """Attention heads; hidden_size is divided among them."""
+
+    intermediate_size: int = setting(0, minimum=0, maximum=65_536)
+    """Width of the feed-forward layer; 0 takes 8/3 of hidden_size, rounded up to a multiple of 32."""
+
+    batch_size: int = setting(16, minimum=1)
+    """Blocks for each optimiser step."""
+
+    learning_rate: float = setting(2e-3, above=0, maximum=1)
+    """Peak learning rate of AdamW; a model of a million parameters takes 1e-3 to 3e-3, a larger one less."""
+
+    warmup_steps: int = setting(20, minimum=0)
+    """Steps over which the learning rate rises from a tenth of its peak to the peak."""
+
+    weight_decay: float = setting(0.1, minimum=0, maximum=1)
+    """Decoupled weight decay on matrices; vectors (norms, biases) are not decayed."""
+
+    epochs: float = setting(1.0, above=0, maximum=1000)
+    """Passes over the corpus."""
+
+    max_steps: int = setting(0, minimum=0)
+    """Stop after so many steps; 0 goes by epochs."""
+
+    sample_every: int = setting(0, minimum=0)
+    """Show a continuation of a validation text each so many steps; 0 never."""
+
+    def check(self) -> None:
+        if self.hidden_size % (2 * self.heads):
+            raise ConfigError(
+                f"hidden_size must be a multiple of twice the heads ({2 * self.heads}), got {self.hidden_size}"
+            )
+
+    @property
+    def feed_forward(self) -> int:
+        """The intermediate size in numbers."""
+        return self.intermediate_size or 32 * math.ceil(self.hidden_size * 8 / 3 / 32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTConfig(TrainingConfig):
+    """Supervised fine-tuning on demonstrations (InstructGPT, arXiv:2203.02155, section 3.5 and appendix C.1)."""
+
+    warmup_steps: int = setting(0, minimum=0)
+    """Steps over which the learning rate rises from a tenth of its peak to the peak."""
+
+    batch_size: int = setting(32, minimum=1)
+    """Demonstrations for each optimiser step."""
+
+    epochs: float = setting(2.0, above=0, maximum=1000)
+    """Passes over the demonstrations."""
+
+    max_steps: int = setting(0, minimum=0)
+    """Stop after so many steps; 0 goes by epochs."""
+
+    publish: str = setting("last", choices=("last", "best"))
+    """Which weights become the model: the last ones, or those of the lowest validation loss."""
+
+    sample_every: int = setting(50, minimum=0)
+    """Answer some validation prompts each so many steps; 0 never."""
+
+    sample_count: int = setting(4, minimum=0, maximum=64)
+    """Validation prompts that are answered."""
+
+    sample_temperature: float = setting(0.7, minimum=0, maximum=10)
+    """Temperature of those answers; 0 takes the likeliest token."""
+
+    max_new_tokens: int = setting(128, minimum=1, maximum=131_072)
+    """Longest of those answers, in tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig(TrainingConfig):
+    """A reward model from rankings (InstructGPT section 3.5, equation 1; appendix C.2)."""
+
+    learning_rate: float = setting(9e-6, above=0, maximum=1)
+    """Peak learning rate of AdamW; InstructGPT's 9e-6 is for 6B parameters, small models take up to 1e-3."""
+
+    warmup_steps: int = setting(0, minimum=0)
+    """Steps over which the learning rate rises from a tenth of its peak to the peak."""
+
+    batch_size: int = setting(64, minimum=1)
+    """Rankings for each optimiser step; all pairs of a ranking are trained together."""
+
+    epochs: float = setting(1.0, above=0, maximum=1000)
+    """Passes over the rankings; more than one overfits quickly."""
+
+    max_steps: int = setting(0, minimum=0)
+    """Stop after so many steps; 0 goes by epochs."""
+
+    ties: str = setting("drop", choices=("drop", "half", "margin"))
+    """What two answers of equal rank teach: drop nothing; half that each wins half the time; margin the Rao-Kupper model,
+    in which scores closer than tie_margin are likely to tie."""
+
+    tie_margin: float = setting(0.5, above=0, maximum=10)
+    """The margin of the Rao-Kupper model, in units of score."""
+
+    margin: str = setting("none", choices=("none", "ranks", "ratings"))
+    """What the chosen answer must win by: none nothing; ranks more for a wider gap of ranks; ratings more for a wider
+    gap of ratings (Llama 2, arXiv:2307.09288, equation 2)."""
+
+    margin_scale: float = setting(1.0, minimum=0, maximum=10)
+    """The margin of the widest gap, in units of score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig(TrainingConfig):
+    """PPO against a reward model with a KL penalty to the reference (InstructGPT section 3.5, equation 2; C.4)."""
+
+    total_updates: int = setting(100, minimum=1)
+    """Updates: each samples rollouts, scores them and takes optimiser steps on them."""
+
+    rollouts_per_update: int = setting(512, minimum=1)
+    """Answers sampled for each update."""
+
+    minibatch_size: int = setting(64, minimum=1)
+    """Rollouts for each optimiser step."""
+
+    ppo_epochs: int = setting(1, minimum=1, maximum=100)
+    """Passes over the rollouts of an update."""
+
+    learning_rate: float = setting(3e-6, above=0, maximum=1)
+    """Peak learning rate of the policy; small models take up to 1e-4."""
+
+    value_learning_rate: float = setting(9e-6, above=0, maximum=1)
+    """Peak learning rate of the value model."""
+
+    schedule: str = setting("constant", choices=("cosine", "linear", "constant"))
+    """After warm-up: cosine falls to a tenth of the peak, linear to zero, constant stays."""
+
+    warmup_updates: int = setting(10, minimum=0)
+    """Updates over which the learning rates rise from a tenth of their peak to the peak."""
+
+    value_warmup_updates: int = setting(0, minimum=0)
+    """First updates in which only the value model learns."""
+
+    kl_coef: float = setting(0.03, minimum=0, maximum=10)
+    """Weight of the KL penalty per token, beta; InstructGPT used 0.02."""
+
+    gamma: float = setting(1.0, above=0, maximum=1)
+    """Discount of later rewards."""
+
+    lam: float = setting(0.95, minimum=0, maximum=1)
+    """Lambda of generalised advantage estimation (arXiv:1506.02438)."""
+
+    cliprange: float = setting(0.2, above=0, maximum=10)
+    """How far the probability ratio may move from 1 before its gradient is cut."""
+
+    cliprange_value: float = setting(0.2, above=0, maximum=1000)
+    """How far a value may move from its old value before its gradient is cut, in units of reward."""
+
+    whiten_advantages: bool = setting(True)
+    """Scale advantages to mean 0 and deviation 1 over all tokens of an update."""
+
+    temperature: float = setting(1.0, above=0, maximum=10)
+    """Sampling temperature; every log-probability is taken at the same temperature."""
+
+    max_new_tokens: int = setting(128, minimum=1, maximum=131_072)
+    """Longest answer, in tokens; prompts that leave no room for it in the context are filtered out and counted."""
+
+    missing_eos_penalty: float = setting(1.0, minimum=0, maximum=1000)
+    """Taken off the score of an answer that does not end by itself."""
+
+    ptx_coef: float = setting(0.0, minimum=0, maximum=100)
+    """Weight of the mean cross-entropy on pretraining text (PPO-ptx); 0 leaves it out, 1 is already strong."""
+
+    ptx_batch_size: int = setting(16, minimum=1)
+    """Pretraining texts for each optimiser step, if ptx_coef is above 0."""
+
+    ema_decay: float = setting(0.0, minimum=0, maximum=0.99999)
+    """Publish a moving average of the policy's weights with this decay an update (InstructGPT: 0.992); 0 the last."""
+
+    max_kl: float = setting(0.0, minimum=0)
+    """Stop the run, and publish, when the mean KL to the reference passes this many nats a response; 0 never stops."""
+
+    max_approx_kl: float = setting(0.0, minimum=0)
+    """End an update's remaining optimiser steps when the policy has moved this far from its rollouts; 0 never."""
+
+    eval_every: int = setting(10, minimum=0)
+    """Answer the held-out prompts each so many updates (and at the end); 0 only at the end."""
+
+    eval_rows: int = setting(64, minimum=1)
+    """Held-out prompts used at most; the first so many, always the same."""
+
+    sample_every: int = setting(5, minimum=0)
+    """Show some answers with their scores each so many updates; 0 never."""
+
+    sample_count: int = setting(4, minimum=0, maximum=64)
+    """Answers that are shown."""
+
+    def check(self) -> None:
+        if self.minibatch_size > self.rollouts_per_update:
+            raise ConfigError(
+                f"minibatch_size must be at most rollouts_per_update ({self.rollouts_per_update}),"
+                f" got {self.minibatch_size}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig(StageConfig):
+    """Answers of a policy to prompts, for people to rank."""
+
+    samples_per_prompt: int = setting(4, minimum=1, maximum=256)
+    """Answers to each prompt, K."""
+
+    temperature: float = setting(1.0, minimum=0, maximum=10)
+    """Sampling temperature; 0 takes the likeliest token."""
+
+    top_p: float = setting(1.0, above=0, maximum=1)
+    """Sample among the likeliest tokens that hold this much probability; 1 among all."""
+
+    max_new_tokens: int = setting(256, minimum=1, maximum=131_072)
+    """Longest answer, in tokens."""
+
+    batch_tokens: int = setting(16_384, minimum=1)
+    """Most tokens generated side by side, padding included."""
+
+    sample_count: int = setting(4, minimum=0, maximum=64)
+    """Answers that are shown on the run's page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(StageConfig):
+    """Measures of a finished policy or reward model on held-out rows."""
+
+    micro_batch_tokens: int = setting(8192, minimum=1)
+    """Most tokens in one forward pass, padding included."""
+
+    temperature: float = setting(1.0, above=0, maximum=10)
+    """Temperature at which answers are sampled for the KL."""
+
+    max_new_tokens: int = setting(128, minimum=1, maximum=131_072)
+    """Longest of those answers, in tokens."""
+
+
+CONFIGS: dict[str, type[StageConfig]] = {
+    "pretrain": PretrainConfig,
+    "sft": SFTConfig,
+    "reward": RewardConfig,
+    "ppo": PPOConfig,
+    "sample": SampleConfig,
+    "evaluate": EvaluateConfig,
+}
+
+
+def config_from_dict(stage: str, values: Mapping[str, Any]) -> StageConfig:
+    """The stage's config with `values` over its defaults. Raises ConfigError in words."""
+    config_class = CONFIGS.get(stage)
+    if config_class is None:
+        raise ConfigError(f"there is no stage {stage!r}; the stages are {', '.join(CONFIGS)}")
+    return _build(config_class, values, f"stage {stage}")
+
+
+def numerics_from_dict(values: Mapping[str, Any]) -> Numerics:
+    """`Numerics` from run.json. Raises ConfigError in words."""
+    numerics = _build(Numerics, values, "numerics")
+    check_fields(numerics)
+    return numerics
+
+
+def _build(cls: type[Built], values: Mapping[str, Any], where: str) -> Built:
+    known = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"there is no setting {name!r} in {where}; the settings are {', '.join(known)}")
+    hints = get_type_hints(cls)
+    return cls(**{name: _as_type(name, value, hints[name]) for name, value in values.items()})
+
+
+def _as_type(name: str, value: Any, wanted: type) -> Any:
+    """`value` as the field's type where nothing is lost by it: 3 is a float, 3.0 is a whole number, "3" is neither."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if wanted is float and number:
+        return float(value)
+    if wanted is int and number and float(value).is_integer():
+        return int(value)
+    if wanted in (bool, str) and isinstance(value, wanted):
+        return value
+    words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}[wanted]
+    raise ConfigError(f"{name} must be {words}, got {value!r}")
+
+
+def check_fields(config: Any) -> None:
+    """Raise ConfigError for the first field outside its range."""
+    for item in dataclasses.fields(config):
+        value, limits = getattr(config, item.name), item.metadata
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{item.name} must be a finite number, got {value}")
+        if "choices" in limits and value not in limits["choices"]:
+            raise ConfigError(f"{item.name} must be one of {', '.join(limits['choices'])}, got {value!r}")
+        if "above" in limits and value <= limits["above"]:
+            raise ConfigError(f"{item.name} must be above {limits['above']}, got {value}")
+        if "minimum" in limits and value < limits["minimum"]:
+            raise ConfigError(f"{item.name} must be at least {limits['minimum']}, got {value}")
+        if "maximum" in limits and value > limits["maximum"]:
+            raise ConfigError(f"{item.name} must be at most {limits['maximum']}, got {value}")
+
+
+def schema(stage: str) -> list[dict[str, Any]]:
+    """The stage's settings for a form: name, type, default, help, and minimum, above, maximum, choices where they apply."""
+    return dataclass_schema(CONFIGS[stage])
+
+
+def dataclass_schema(cls: type) -> list[dict[str, Any]]:
+    """The same for any settings class of this module, `Numerics` too."""
+    hints, helps = get_type_hints(cls), field_docstrings(cls)
+    return [
+        {
+            "name": item.name,
+            "type": hints[item.name].__name__,
+            "default": item.default,
+            "help": helps[item.name],
+            **{key: list(value) if key == "choices" else value for key, value in item.metadata.items()},
+        }
+        for item in dataclasses.fields(cls)
+    ]
+
+
+@functools.cache
+def field_docstrings(cls: type) -> dict[str, str]:
+    """The docstring under each field, read from the source, inherited ones included."""
+    texts: dict[str, str] = {}
+    for owner in reversed(cls.__mro__[:-1]):
+        statements = ast.parse(inspect.getsource(owner)).body[0].body  # type: ignore[attr-defined]
+        for statement, following in zip(statements, statements[1:], strict=False):
+            if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
+                if isinstance(statement.target, ast.Name) and isinstance(following.value, ast.Constant):
+                    texts[statement.target.id] = " ".join(str(following.value.value).split())
+    return texts

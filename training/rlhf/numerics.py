@@ -1,0 +1,55 @@
+"""The numerics of a run put into force: device, threads, determinism, precision.
+
+On a CPU the same input, seed and numerics give the same bits on the same machine and torch version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+
+import numpy as np
+import torch
+
+from training.rlhf.config import ConfigError, Numerics
+
+
+def apply_numerics(numerics: Numerics, seed: int) -> torch.device:
+    """Fix threads, precision, determinism and the global random generators; returns the device to compute on.
+
+    Every draw that matters takes a generator of its own, seeded from the run's seed; the global ones are seeded too, so
+    that a draw inside a library is repeatable as well.
+    """
+    device = device_of(numerics)
+    torch.set_num_threads(numerics.threads or usable_cores())
+    torch.set_float32_matmul_precision(numerics.matmul)
+    # cuBLAS is deterministic only with a fixed workspace, which it reads from the environment at its first use
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+    torch.backends.cudnn.benchmark = False
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    return device
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; macOS knows no affinity and has all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device_of(numerics: Numerics) -> torch.device:
+    """The device that `auto`, `cpu` or `cuda` means here. Raises ConfigError where there is no GPU."""
+    if numerics.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is cuda, but torch finds no GPU here; set it to auto or cpu")
+    if numerics.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(numerics.device)
+
+
+def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
+    """The context in which forward passes run: bfloat16 products over float32 weights, or nothing."""
+    if numerics.dtype == "bfloat16":
+        return torch.autocast(device_of(numerics).type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()

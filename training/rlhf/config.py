@@ -13,6 +13,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ def setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Numerics:
-    """How numbers are computed; chosen once for a run and kept in its run.json, because each choice changes the bits."""
+    """How numbers are computed; fixed in a run's run.json, because each choice changes the bits."""
 
     device: str = setting("auto", choices=("auto", "cpu", "cuda"))
     """Where to compute; auto takes the GPU if there is one."""
@@ -98,8 +99,8 @@ class TrainingConfig(StageConfig):
     """Gradients are scaled down to this total norm; 0 leaves them as they are."""
 
     micro_batch_tokens: int = setting(8192, minimum=1)
-    """Most tokens in one forward pass, padding included; a batch is split into as many passes as it needs. Lower it when
-    memory runs out: the result stays the same up to rounding."""
+    """Most tokens in one forward pass, padding included; a batch is split into as many passes as it needs. Lower it
+    when memory runs out: the result stays the same up to rounding."""
 
     checkpoint_every_steps: int = setting(0, minimum=0)
     """Save a checkpoint each so many steps; 0 leaves it to the clock."""
@@ -224,8 +225,8 @@ class RewardConfig(TrainingConfig):
     """Stop after so many steps; 0 goes by epochs."""
 
     ties: str = setting("drop", choices=("drop", "half", "margin"))
-    """What two answers of equal rank teach: drop nothing; half that each wins half the time; margin the Rao-Kupper model,
-    in which scores closer than tie_margin are likely to tie."""
+    """What two answers of equal rank teach: drop nothing; half that each wins half the time; margin the Rao-Kupper
+    model, in which scores closer than tie_margin are likely to tie."""
 
     tie_margin: float = setting(0.5, above=0, maximum=10)
     """The margin of the Rao-Kupper model, in units of score."""
@@ -432,7 +433,7 @@ def check_fields(config: Any) -> None:
 
 
 def schema(stage: str) -> list[dict[str, Any]]:
-    """The stage's settings for a form: name, type, default, help, and minimum, above, maximum, choices where they apply."""
+    """The stage's settings for a form: name, type, default, help; minimum, above, maximum, choices where they apply."""
     return dataclass_schema(CONFIGS[stage])
 
 
@@ -457,8 +458,8 @@ def field_docstrings(cls: type) -> dict[str, str]:
     texts: dict[str, str] = {}
     for owner in reversed(cls.__mro__[:-1]):
         statements = ast.parse(inspect.getsource(owner)).body[0].body  # type: ignore[attr-defined]
-        for statement, following in zip(statements, statements[1:], strict=False):
-            if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
-                if isinstance(statement.target, ast.Name) and isinstance(following.value, ast.Constant):
-                    texts[statement.target.id] = " ".join(str(following.value.value).split())
+        for statement, following in itertools.pairwise(statements):
+            match statement, following:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    texts[name] = " ".join(text.split())
     return texts

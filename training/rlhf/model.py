@@ -15,8 +15,13 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
@@ -132,8 +137,8 @@ def fit_to_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
 def selected_logits(model: PreTrainedModel, input_ids: torch.Tensor, select: torch.Tensor) -> torch.Tensor:
     """Logits (N, V), float32, at the positions (B, T) where `select` is True, in reading order.
 
-    The head, often the larger part of the work, runs on these positions alone. The trunk's output is narrowed by a hook, so
-    that the model's own forward makes the logits, with whatever it scales or caps.
+    The head, often the larger part of the work, runs on these positions alone. The trunk's output is narrowed by a
+    hook, so that the model's own forward makes the logits, with whatever it scales or caps.
     """
     trunk = model.base_model
     if trunk is model:

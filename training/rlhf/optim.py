@@ -35,8 +35,8 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Adam
 def learning_rate_at(step: int, *, peak: float, schedule: str, warmup: int, total: int) -> float:
     """The learning rate of step 1..total.
 
-    Warm-up rises in a line from a tenth of the peak to the peak, which is first reached at step `warmup` + 1. Then cosine
-    falls to a tenth of the peak at the last step, linear towards zero, which it would reach one step later.
+    Warm-up rises in a line from a tenth of the peak to the peak, which is first reached at step `warmup` + 1. Then
+    cosine falls to a tenth of the peak at the last step, linear towards zero, which it would reach one step later.
     """
     if step <= warmup:
         return peak * (FLOOR + (1 - FLOOR) * (step - 1) / warmup)

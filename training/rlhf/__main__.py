@@ -1,0 +1,151 @@
+"""`python -m training.rlhf <stage> --config run.json`: one run, from its file to its end state.
+
+exit 0    finished
+     75   stopped by SIGTERM or SIGINT, checkpoint saved
+     65   failed: the data or the config (nothing to retry before it is changed)
+     70   failed: a number is not finite
+     71   failed: out of memory
+     1    failed: anything else; the traceback is on stderr
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from training.rlhf.config import CONFIGS, ConfigError
+
+EXIT_CODES = {"data": 65, "config": 65, "numerics": 70, "memory": 71, "crash": 1}
+EXIT_STOPPED = 75
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.rlhf", description="Run one stage of training.")
+    parser.add_argument("stage", choices=list(CONFIGS))
+    parser.add_argument("--config", type=Path, required=True, metavar="run.json", help="the run's whole input")
+    options = parser.parse_args(arguments)
+    watch_lifeline()
+    try:
+        run = json.loads(options.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        print(f"{options.config} cannot be read as JSON: {error}", file=sys.stderr)
+        return EXIT_CODES["config"]
+    if run.get("stage") != options.stage:
+        print(f"{options.config} is for the stage {run.get('stage')!r}, not {options.stage!r}", file=sys.stderr)
+        return EXIT_CODES["config"]
+    return run_stage(run)
+
+
+def run_stage(run: dict[str, Any]) -> int:
+    """Run a stage from its run.json to its end state; returns the exit code. A signal stops it at the next step."""
+    from training.rlhf.errors import Stopped
+    from training.rlhf.workspace import Workspace
+
+    work: Workspace | None = None
+    early_stop: list[int] = []
+
+    def ask_to_stop(number: int, _frame: Any) -> None:
+        if work is None:
+            early_stop.append(number)
+        else:
+            work.stop_requested = True
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, ask_to_stop)
+    try:
+        work = Workspace.open(run)
+        work.stop_requested = bool(early_stop)
+        work.progress("starting")
+        iterate(work)
+    except Stopped:
+        assert work is not None
+        work.event("stopped", step=work.step)
+        return EXIT_STOPPED
+    except BaseException as error:
+        return report_failure(error, work, run)
+    return 0
+
+
+def iterate(work: Any) -> None:
+    """Draw the stage's steps: write each one's metrics, save when it is due, stop when it is asked."""
+    from training.rlhf.errors import Stopped
+    from training.rlhf.numerics import apply_numerics
+
+    apply_numerics(work.numerics, work.seed)
+    work.verify_inputs()
+    stage = importlib.import_module(f"training.rlhf.{work.stage}")
+    for done in stage.run(work.config, work):
+        work.metrics(done.step, done.metrics)
+        if work.stop_requested or work.checkpoint_due(done.step):
+            work.save_checkpoint(done.step)
+        if work.stop_requested:
+            raise Stopped
+
+
+def report_failure(error: BaseException, work: Any, run: dict[str, Any]) -> int:
+    """Say what went wrong, as an event where there is a folder for it and on stderr; returns the exit code."""
+    traceback.print_exception(error, file=sys.stderr)
+    reason, message = explain(error)
+    if work is not None:
+        work.event("failed", reason=reason, message=message)
+    elif isinstance(run.get("output"), str):
+        folder = Path(run["output"])
+        folder.mkdir(parents=True, exist_ok=True)
+        import time
+
+        line = json.dumps({"event": "failed", "time": round(time.time(), 3), "reason": reason, "message": message})
+        with (folder / "events.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+    print(message, file=sys.stderr)
+    return EXIT_CODES[reason]
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """(reason, sentence) of an error: what happened, and what to do about it."""
+    import torch
+
+    from training.rlhf.errors import DataError, NumericsError, RowError
+
+    text = str(error).strip()
+    if isinstance(error, ConfigError):
+        return "config", text
+    if isinstance(error, (DataError, RowError)):
+        return "data", text
+    if isinstance(error, NumericsError):
+        return "numerics", text
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
+        return "memory", "memory ran out; lower micro_batch_tokens, or use a smaller model or a larger machine"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "crash", f"the disk is full; free some space where {error.filename or 'the run writes'} is and retry"
+    if isinstance(error, FileNotFoundError):
+        return "data", f"there is no file {error.filename}"
+    return "crash", f"the run broke off: {type(error).__name__}: {text or 'no message'}; its log has the details"
+
+
+def watch_lifeline() -> None:
+    """End at once when whoever started this run is gone: its end of the pipe closes, and a read sees end-of-file."""
+    number = os.environ.get("PLACKETT_LIFELINE_FD")
+    if number is None:
+        return
+
+    def wait_for_end(descriptor: int) -> None:
+        while os.read(descriptor, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, args=(int(number),), daemon=True, name="lifeline").start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

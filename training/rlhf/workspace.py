@@ -1,0 +1,262 @@
+"""A run from the inside: what it was given, where it writes, and what it has to say.
+
+The harness in `__main__` opens the workspace, iterates the stage, and turns every end into an event and an exit code. A
+stage uses it for its inputs, for `resume`, for events between steps, and for publishing. Every event is one line of
+`events.jsonl`, flushed as it is written; the process that watches the run follows that file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from training.rlhf.checkpoint import Stateful, fresh_folder, load_state, publish_folder, save_state, sha256_of, size_of
+from training.rlhf.config import Numerics, StageConfig, config_from_dict, numerics_from_dict
+from training.rlhf.errors import DataError, NumericsError, Stopped
+
+PROGRESS_SECONDS = 1.0  # progress is said at most this often
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """What a stage yields after each optimiser step (or update, in PPO)."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+class Saveable(Protocol):
+    """A policy, a reward model, or a tokenizer."""
+
+    def save_pretrained(self, folder: Any) -> Any: ...
+
+
+@dataclass
+class Workspace:
+    """One attempt at a run."""
+
+    stage: str
+    config: StageConfig
+    seed: int
+    numerics: Numerics
+    inputs: dict[str, Path]
+    input_hashes: dict[str, str]
+    output: Path
+    checkpoint: Path | None = None
+    """The checkpoint to resume from."""
+    checkpoint_hash: str = ""
+
+    stop_requested: bool = False
+    """Set by SIGTERM and SIGINT; the harness then saves at the next step and ends."""
+    total_steps: int = 0
+    started: bool = False
+    step: int = 0
+    last_saved: int = -1
+    _state: Mapping[str, Stateful] = field(default_factory=dict)
+    _saved_at: float = 0.0
+    _progress_at: float = 0.0
+
+    @classmethod
+    def open(cls, run: Mapping[str, Any]) -> Workspace:
+        """The workspace of a run.json; its output folder is made. Raises ConfigError or DataError in words."""
+        missing = [name for name in ("stage", "output", "inputs") if name not in run]
+        if missing:
+            raise DataError(f"run.json lacks {missing[0]!r}")
+        resume = run.get("resume") or {}
+        work = cls(
+            stage=run["stage"],
+            config=config_from_dict(run["stage"], run.get("config") or {}),
+            seed=int(run.get("seed", 0)),
+            numerics=numerics_from_dict(run.get("numerics") or {}),
+            inputs={name: Path(given["path"]) for name, given in run["inputs"].items()},
+            input_hashes={name: given.get("sha256") or "" for name, given in run["inputs"].items()},
+            output=Path(run["output"]),
+            checkpoint=Path(resume["path"]) if resume else None,
+            checkpoint_hash=resume.get("sha256") or "",
+        )
+        work.output.mkdir(parents=True, exist_ok=True)
+        return work
+
+    def verify_inputs(self) -> None:
+        """Compare every input with the hash that it was given by. Raises DataError for one that is gone or differs."""
+        given = [(name, path, self.input_hashes[name]) for name, path in self.inputs.items()]
+        if self.checkpoint:
+            given.append(("checkpoint", self.checkpoint, self.checkpoint_hash))
+        for name, path, wanted in given:
+            if not path.exists():
+                raise DataError(f"the input {name} is not at {path}")
+            if wanted:
+                self.progress("checking inputs")
+                if sha256_of(path) != wanted:
+                    raise DataError(f"the input {name} at {path} is not what the run was given: its hash differs")
+
+    def input(self, name: str) -> Path:
+        """The path of an input that the stage cannot do without. Raises DataError."""
+        if name not in self.inputs:
+            raise DataError(f"the stage {self.stage} needs the input {name!r} in run.json")
+        return self.inputs[name]
+
+    # Events
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Append one event; a number that is not finite raises NumericsError instead of being written."""
+        record = {"event": kind, "time": round(time.time(), 3), **fields}
+        try:
+            line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        except ValueError as error:
+            raise NumericsError(f"a number in the event {kind} at step {self.step} is not finite") from error
+        with (self.output / "events.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+    def data(self, split: str, kept: int, reasons: Mapping[str, int]) -> None:
+        """How many rows of an input are used, and why others are not."""
+        self.event("data", split=split, kept=kept, filtered=sum(reasons.values()), reasons=dict(reasons))
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """The metrics of a step. Raises NumericsError, with advice, if one is NaN or infinite."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise NumericsError(
+                    f"{name} became {value} at step {step}; lower the learning rate, or compute in float32"
+                )
+        self.step = step
+        self.event("metrics", step=step, metrics={name: float(value) for name, value in values.items()})
+
+    def progress(self, phase: str, step: int | None = None) -> None:
+        """A sign of life between steps, at most one a second. Before the first step it obeys a request to stop."""
+        if self.stop_requested and not self.started:
+            raise Stopped
+        if time.monotonic() - self._progress_at >= PROGRESS_SECONDS:
+            self._progress_at = time.monotonic()
+            step = self.step if step is None else step
+            self.event("progress", step=step, total_steps=self.total_steps, phase=phase)
+
+    def sample(
+        self,
+        step: int,
+        prompt: Sequence[Mapping[str, Any]],
+        response: str,
+        score: float | None = None,
+        tokens: int = 0,
+        ended: bool = True,
+    ) -> None:
+        """One answer for people to look at; `ended` is False where the length limit cut it off."""
+        self.event("sample", step=step, prompt=list(prompt), response=response, score=score, tokens=tokens, ended=ended)
+
+    # Checkpoints
+
+    def resume(self, state: Mapping[str, Stateful], total_steps: int = 0) -> int:
+        """Say that the run starts, restore `state` from the checkpoint if there is one; returns the step reached, or 0.
+
+        The workspace keeps `state` and saves it when the stage yields; whatever decides later steps must be in it.
+        """
+        self._state, self.total_steps = state, total_steps
+        if self.checkpoint:
+            self.step = load_state(self.checkpoint, state)
+            self.last_saved = self.step
+        self._saved_at = time.monotonic()
+        self.event(
+            "started",
+            pid=os.getpid(),
+            total_steps=total_steps,
+            resumed_from=self.step,
+            device=device_name(self.numerics),
+            code_version=code_version(),
+            versions={name: version(name) for name in ("torch", "transformers", "tokenizers")},
+        )
+        if self.stop_requested:
+            raise Stopped
+        self.started = True
+        return self.step
+
+    def checkpoint_due(self, step: int) -> bool:
+        """Whether the config wants a checkpoint after this step."""
+        steps = getattr(self.config, "checkpoint_every_steps", 0)
+        seconds = getattr(self.config, "checkpoint_every_seconds", 0)
+        by_steps = bool(steps) and step % steps == 0
+        return step < self.total_steps and (by_steps or 0 < seconds <= time.monotonic() - self._saved_at)
+
+    def save_checkpoint(self, step: int, state: Mapping[str, Stateful] | None = None) -> None:
+        """Save the state of a finished step, say so, and delete checkpoints of this attempt beyond those kept."""
+        name = f"checkpoints/step_{step:08d}"
+        final = self.output / name
+        aside = fresh_folder(final.with_suffix(".tmp"))
+        save_state(aside, self._state if state is None else state, step)
+        digest = publish_folder(aside, final)
+        self.event("checkpoint", step=step, path=name, sha256=digest, size=size_of(final))
+        self.last_saved, self._saved_at = step, time.monotonic()
+        kept = sorted(final.parent.glob("step_*[0-9]"))[-getattr(self.config, "keep_checkpoints", 2) :]
+        for old in set(final.parent.glob("step_*")) - set(kept):
+            shutil.rmtree(old)
+
+    # Results
+
+    def publish_model(self, model: Saveable, tokenizer: Saveable, result: Mapping[str, float]) -> None:
+        """Write `model/` as a Hugging Face folder with plackett.json in it, and say that the run is finished."""
+        check_finite(model)
+        aside = fresh_folder(self.output / "model.tmp")
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        (aside / "plackett.json").write_text(json.dumps(self.provenance(result), indent=2, ensure_ascii=False) + "\n")
+        digest = publish_folder(aside, self.output / "model")
+        self.event("finished", path="model", sha256=digest, result=dict(result))
+
+    def publish_file(self, name: str, text: str, result: Mapping[str, float]) -> None:
+        """Write one file of results (responses.jsonl, report.json), and say that the run is finished."""
+        final = self.output / name
+        aside = final.with_name(name + ".tmp")
+        with aside.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.rename(final)
+        self.event("finished", path=name, sha256=sha256_of(final), result=dict(result))
+
+    def provenance(self, result: Mapping[str, float]) -> dict[str, Any]:
+        """Where a result comes from; no time, host or path in it, so that the same run gives the same bytes."""
+        return {
+            "stage": self.stage,
+            "config": dataclasses.asdict(self.config),
+            "seed": self.seed,
+            "numerics": dataclasses.asdict(self.numerics),
+            "inputs": {name: self.input_hashes[name] or sha256_of(path) for name, path in self.inputs.items()},
+            "metrics": dict(result),
+            "code_version": code_version(),
+        }
+
+
+def check_finite(model: Any) -> None:
+    """Raise NumericsError if a weight is NaN or infinite: such a model must not be published."""
+    for name, weight in model.named_parameters() if isinstance(model, torch.nn.Module) else ():
+        if not torch.isfinite(weight).all():
+            raise NumericsError(f"the weight {name} is not finite after training; lower the learning rate")
+
+
+def device_name(numerics: Numerics) -> str:
+    """The device as people name it: cpu, or the GPU's name."""
+    from training.rlhf.numerics import device_of
+
+    device = device_of(numerics)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@cache
+def code_version() -> str:
+    """A hash over the source of this package: two runs with the same one ran the same code."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(f"{source.name}\n".encode() + source.read_bytes())
+    return digest.hexdigest()[:16]

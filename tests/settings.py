@@ -1,8 +1,8 @@
 """Settings of the tests: the product's own, on databases and files of their own.
 
-Real stores, as in the product: a SQLite file (not memory, since worker processes share it) and the embedded queue server; or
-PostgreSQL and Redis where TEST_DATABASE_URL and TEST_REDIS_URL name them. Processes that a test starts use this module too:
-the environment tells them the test's folder and database.
+Real stores, as in the product: a SQLite file (not memory, since worker processes share it) and the embedded queue
+server; or PostgreSQL and Redis where TEST_DATABASE_URL and TEST_REDIS_URL name them. Processes that a test starts use
+this module too: the environment tells them the test's folder and database.
 """
 
 import atexit

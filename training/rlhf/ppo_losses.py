@@ -1,9 +1,9 @@
 """The losses of PPO, as pure functions of flat vectors of response tokens.
 
-Shapes: N response tokens (all responses of a micro-batch laid end to end, no padding), V vocabulary. ``token_count``
+Shapes: N response tokens (all responses of a micro-batch laid end to end, no padding), V vocabulary. `token_count`
 is the number of response tokens of the whole *minibatch*: each micro-batch divides by it, so that gradients summed
 over micro-batches equal the gradient of the minibatch's token mean, however it was cut. Statistics come back as
-sums for the same reason (``ratio_max`` apart), and carry no gradient.
+sums for the same reason (`ratio_max` apart), and carry no gradient.
 """
 
 from typing import NamedTuple
@@ -75,12 +75,10 @@ def policy_loss(
     )
 
 
-def value_loss(
-    values: Tensor, old_values: Tensor, returns: Tensor, *, cliprange: float, token_count: int
-) -> ValueLoss:
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, *, cliprange: float, token_count: int) -> ValueLoss:
     """Half the mean of max((v - R)^2, (clip(v, v_old - c, v_old + c) - R)^2). All (N,).
 
-    Source: openai/lm-human-preferences, train_policy.py, ``loss``; the value's own version of PPO's clipping.
+    Source: openai/lm-human-preferences, train_policy.py, `loss`; the value's own version of PPO's clipping.
     """
     kept = torch.maximum(torch.minimum(values, old_values + cliprange), old_values - cliprange)
     unclipped_error = (values - returns) ** 2

@@ -1,19 +1,15 @@
 """Per-token rewards, advantages and the KL controller of PPO: pure functions of tensors.
 
-Shapes: B responses, R response tokens, right-padded. ``mask`` is (B, R) bool, True where a token counts: it is
-made from stored lengths, never from ``ids != pad``. All log-probabilities are in nats, of the policy at the
+Shapes: B responses, R response tokens, right-padded. `mask` is (B, R) bool, True where a token counts: it is made from
+stored lengths (`data.length_mask`), never from `ids != pad`. All log-probabilities are in nats, of the policy at the
 sampling temperature. A *score* is the reward model's number for a whole response, a *reward* is per token.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-
-def length_mask(lengths: Tensor, width: int) -> Tensor:
-    """lengths (B,) tokens -> (B, width) bool, True for the first ``lengths[b]`` positions of row b."""
-    return torch.arange(width, device=lengths.device)[None, :] < lengths[:, None]
 
 
 def kl_per_token(logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor) -> Tensor:
@@ -26,7 +22,7 @@ def kl_per_token(logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor) -> Tensor
 
 
 def finish_scores(scores: Tensor, ended: Tensor, missing_eos_penalty: float) -> Tensor:
-    """Take ``missing_eos_penalty`` off the score of each response that ran out of room before its EOS.
+    """Take `missing_eos_penalty` off the score of each response that ran out of room before its EOS.
 
     scores (B,), ended (B,) bool -> (B,). Without it the policy learns to ramble (InstructGPT's "EOS trick").
     Ziegler et al. 2019 *replace* the score by -1; subtracting, as TRL does, keeps the order of unfinished responses.
@@ -37,7 +33,7 @@ def finish_scores(scores: Tensor, ended: Tensor, missing_eos_penalty: float) -> 
 def token_rewards(kl: Tensor, scores: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
     """Reward of each token: -kl_coef * KL, plus the score at the last real token.
 
-    kl (B, R) from ``kl_per_token``, scores (B,), mask (B, R) with at least one True a row -> (B, R).
+    kl (B, R) from `kl_per_token`, scores (B,), mask (B, R) with at least one True a row -> (B, R).
     Source: Ziegler et al. 2019, eq. 2. The score sits on the last token itself (the EOS, where there is one), not on
     a slot after it: the sum over a row is exactly score - kl_coef * KL.
     """
@@ -103,7 +99,7 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
 class KLController:
     """The KL coefficient, fixed or steered towards a target. Source: Ziegler et al. 2019, section 2.2.
 
-    ``kl_coef`` per nat; ``target`` nats per response, None to keep kl_coef fixed; ``horizon`` in episodes.
+    `kl_coef` per nat; `target` nats per response, None to keep kl_coef fixed; `horizon` in episodes.
     """
 
     kl_coef: float
@@ -111,8 +107,14 @@ class KLController:
     horizon: int = 10_000
 
     def update(self, kl: float, episodes: int) -> None:
-        """Move kl_coef after a batch of ``episodes`` responses whose mean KL was ``kl`` nats a response."""
+        """Move kl_coef after a batch of `episodes` responses whose mean KL was `kl` nats a response."""
         if self.target is None:
             return
         error = min(max((kl - self.target) / self.target, -0.2), 0.2)
         self.kl_coef *= 1.0 + error * episodes / self.horizon
+
+    def state_dict(self) -> dict[str, float]:
+        return {"kl_coef": self.kl_coef}
+
+    def load_state_dict(self, state_dict: Mapping[str, float]) -> None:
+        self.kl_coef = state_dict["kl_coef"]

@@ -159,6 +159,8 @@ CACHES = {
 RUN_LEASE_SECONDS = env_int("RUN_LEASE_SECONDS", default=30, minimum=2, maximum=3600)
 RUN_MAX_LOST = env_int("RUN_MAX_LOST", default=3, minimum=0, maximum=100)
 RUN_THREADS = env_int("RUN_THREADS", default=0, minimum=0, maximum=1024)  # 0 = the machine's cores
+RUN_STOP_SECONDS = env_int("RUN_STOP_SECONDS", default=30, minimum=1, maximum=3600)  # to save in, before a kill
+RUN_SILENT_SECONDS = env_int("RUN_SILENT_SECONDS", default=900, minimum=5, maximum=86_400)  # no event: it hangs
 LABEL_LEASE_SECONDS = env_int("LABEL_LEASE_SECONDS", default=30 * 60, minimum=5, maximum=7 * 24 * 3600)
 
 REST_FRAMEWORK = {
@@ -169,6 +171,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
+    "EXCEPTION_HANDLER": "annotation.api_base.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": "600/min"},

@@ -24,8 +24,14 @@ class User(AbstractUser):
     """An account. What it may do comes from its memberships; `is_superuser` owns the installation."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    language = models.CharField(max_length=16, blank=True, default="", help_text="Interface language; empty = browser's")
+    language = models.CharField(
+        max_length=16, blank=True, default="", help_text="Interface language; empty = browser's"
+    )
     theme = models.CharField(max_length=8, choices=Theme, default=Theme.AUTO)
+
+
+def random_salt() -> str:
+    return secrets.token_hex(8)
 
 
 def random_pseudonym() -> str:
@@ -37,9 +43,15 @@ class Project(models.Model):
     slug = models.SlugField(max_length=64, unique=True)
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True, default="")
-    demonstration_overlap = models.PositiveSmallIntegerField(default=1, help_text="Labels wanted per demonstration task")
+    demonstration_overlap = models.PositiveSmallIntegerField(
+        default=1, help_text="Labels wanted per demonstration task"
+    )
     ranking_overlap = models.PositiveSmallIntegerField(default=1, help_text="Labels wanted per ranking task")
     responses_per_prompt = models.PositiveSmallIntegerField(default=4, help_text="K: answers sampled for each prompt")
+    # Which split a prompt gets follows from these three and its group; they are set when the project is made, for good.
+    split_salt = models.CharField(max_length=32, default=random_salt, editable=False)
+    validation_percent = models.PositiveSmallIntegerField(default=5, editable=False)
+    test_percent = models.PositiveSmallIntegerField(default=5, editable=False)
     is_demo = models.BooleanField(default=False)
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
@@ -52,6 +64,10 @@ class Project(models.Model):
                 condition=Q(demonstration_overlap__range=(1, 100)) & Q(ranking_overlap__range=(1, 100)),
             ),
             models.CheckConstraint(name="project_k_in_range", condition=Q(responses_per_prompt__range=(2, 16))),
+            models.CheckConstraint(
+                name="project_split_leaves_training",
+                condition=Q(validation_percent__range=(0, 45)) & Q(test_percent__range=(0, 45)),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -38,11 +38,16 @@ class Task(models.Model):
         Response, through="TaskResponse", related_name="tasks"
     )
     overlap = models.PositiveSmallIntegerField(default=1)
-    open_slots = models.PositiveSmallIntegerField(help_text="Slots that nobody holds; kept by the services, under the row's lock")
+    open_slots = models.PositiveSmallIntegerField(
+        help_text="Slots that nobody holds; kept by the services, under the row's lock"
+    )
     priority = models.IntegerField(default=0, help_text="Higher comes first")
     purpose = models.CharField(max_length=8, choices=[("train", "train"), ("eval", "eval")], default="train")
     state = models.CharField(max_length=16, choices=TaskState, default=TaskState.OPEN)
     round = models.ForeignKey("training.Round", null=True, blank=True, on_delete=models.SET_NULL, related_name="tasks")
+    group_key = models.CharField(
+        max_length=64, blank=True, default="", help_text="Hash of a ranking's answers, so that a group is one task"
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -55,7 +60,12 @@ class Task(models.Model):
             )
         ]
         constraints = [
-            models.UniqueConstraint(fields=["prompt"], condition=Q(kind="demonstration"), name="task_one_demonstration"),
+            models.UniqueConstraint(
+                fields=["prompt"], condition=Q(kind="demonstration"), name="task_one_demonstration"
+            ),
+            models.UniqueConstraint(
+                fields=["project", "purpose", "group_key"], condition=~Q(group_key=""), name="task_group_once"
+            ),
             models.CheckConstraint(
                 name="task_open_slots_in_range", condition=Q(open_slots__gte=0) & Q(open_slots__lte=F("overlap"))
             ),

@@ -15,7 +15,9 @@ class ArtifactKind(models.TextChoices):
 
 
 class Artifact(models.Model):
-    sha256 = models.CharField(max_length=64, help_text="Of the file, or of the folder's list of files (see training.files)")
+    sha256 = models.CharField(
+        max_length=64, help_text="Of the file, or of the folder's list of files (see training.files)"
+    )
     kind = models.CharField(max_length=16, choices=ArtifactKind)
     size = models.PositiveBigIntegerField(help_text="Bytes")
     storage_key = models.CharField(max_length=255, help_text="Path below the file store")

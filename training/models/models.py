@@ -27,7 +27,9 @@ class Model(models.Model):
     run = models.OneToOneField("training.Run", null=True, blank=True, on_delete=models.PROTECT, related_name="model")
     source = models.CharField(max_length=255, blank=True, default="", help_text="Hub name with commit, or folder name")
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="models")
-    card = models.JSONField(default=dict, help_text="plackett.json: stage, config, metrics, hashes of tokenizer and template")
+    card = models.JSONField(
+        default=dict, help_text="plackett.json: stage, config, metrics, hashes of tokenizer and template"
+    )
     parameters = models.PositiveBigIntegerField(null=True, blank=True)
     context_length = models.PositiveIntegerField(null=True, blank=True)
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -37,9 +39,7 @@ class Model(models.Model):
         ordering = ["-created_at", "-id"]
         constraints = [
             models.UniqueConstraint(fields=["project", "name"], name="model_name_once"),
-            models.CheckConstraint(
-                name="model_from_run_or_source", condition=Q(run__isnull=False) | ~Q(source="")
-            ),
+            models.CheckConstraint(name="model_from_run_or_source", condition=Q(run__isnull=False) | ~Q(source="")),
         ]
 
     def __str__(self) -> str:

@@ -51,7 +51,8 @@ TRANSITIONS: dict[str, frozenset[RunState]] = {
     # A run may succeed while a cancel is on its way: what is finished is kept.
     S.RUNNING: frozenset({S.QUEUED, S.CANCELLING, S.PAUSING, S.SUCCEEDED, S.FAILED}),
     S.CANCELLING: frozenset({S.CANCELLED, S.SUCCEEDED, S.FAILED}),
-    S.PAUSING: frozenset({S.PAUSED, S.CANCELLING, S.SUCCEEDED, S.FAILED, S.QUEUED}),
+    # Handed back, stopped or lost while pausing: it is paused all the same, at its last checkpoint.
+    S.PAUSING: frozenset({S.PAUSED, S.CANCELLING, S.SUCCEEDED, S.FAILED}),
     S.PAUSED: frozenset({S.QUEUED, S.CANCELLED}),
     S.SUCCEEDED: frozenset(),
     S.FAILED: frozenset({S.QUEUED}),
@@ -77,6 +78,9 @@ class Run(models.Model):
     numerics = models.JSONField(default=dict)
     queue = models.CharField(max_length=16, default=Queue.GPU)
     priority = models.IntegerField(default=0, help_text="Higher comes first")
+    then = models.JSONField(
+        default=dict, blank=True, help_text='What to do with the result: {"rank": {"k": 4, "purpose": "train"}}'
+    )
 
     # The claim
     attempt = models.PositiveIntegerField(default=0, help_text="The fencing token; only a claim increments it")
@@ -91,7 +95,17 @@ class Run(models.Model):
     latest_metrics = models.JSONField(default=dict)
     data_report = models.JSONField(default=list, help_text="What was kept and filtered, with reasons")
     result = models.JSONField(default=dict)
-    reason = models.CharField(max_length=24, blank=True, default="", help_text="Why it failed: data, config, numerics, memory, crash, lost")
+    output = models.ForeignKey(
+        Artifact,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="runs",
+        help_text="What it published: a model's folder, answers, a report",
+    )
+    reason = models.CharField(
+        max_length=24, blank=True, default="", help_text="Why it failed: data, config, numerics, memory, crash, lost"
+    )
     message = models.TextField(blank=True, default="", help_text="The same in words for the person who reads the page")
 
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -161,7 +175,9 @@ class Attempt(models.Model):
     number = models.PositiveIntegerField()
     worker = models.CharField(max_length=120)
     resumed_from = models.PositiveIntegerField(default=0, help_text="Step of the checkpoint that it started from")
-    outcome = models.CharField(max_length=24, blank=True, default="", help_text="finished, stopped, failed, lost, cancelled")
+    outcome = models.CharField(
+        max_length=24, blank=True, default="", help_text="finished, stopped, failed, lost, cancelled"
+    )
     message = models.TextField(blank=True, default="")
     versions = models.JSONField(default=dict)
     started_at = models.DateTimeField(default=timezone.now)

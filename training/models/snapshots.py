@@ -26,7 +26,9 @@ class Snapshot(models.Model):
     kind = models.CharField(max_length=16, choices=SnapshotKind)
     name = models.CharField(max_length=120)
     query = models.JSONField(default=dict)
-    manifest = models.JSONField(help_text="Query, counts, schema version, tie policy, each file's sha256; no time, no name")
+    manifest = models.JSONField(
+        help_text="Query, counts, schema version, tie policy, each file's sha256; no time, no name"
+    )
     sha256 = models.CharField(max_length=64)
     counts = models.JSONField(default=dict, help_text="{split: rows, ...}")
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="snapshots")

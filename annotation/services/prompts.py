@@ -1,0 +1,217 @@
+"""Adding prompts: cleaned, known ones recognised, split by group, all in few queries whatever their number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from annotation.conversations import ConversationProblem, Message, clean_messages, clean_text, content_hash
+from annotation.errors import PlackettError
+from annotation.fields import Category
+from annotation.models import ImportBatch, Membership, Pool, Project, Prompt, PromptSource, Task, TaskState
+from annotation.services import audit
+from annotation.services.audit import Actor
+from annotation.splits import split_of
+
+CHUNK = 500
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+
+
+class PromptError(PlackettError):
+    """A prompt that can't be added as asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptRow:
+    """A prompt as it comes from a form, a file or a program."""
+
+    messages: Any
+    category: str = Category.OTHER
+    language: str = "en"
+    group: str = ""
+    """Author, organisation or cluster of near-duplicates; prompts of one group share a split. Empty: a group of its own."""
+    source_name: str = ""
+    source_id: str = ""
+    author: Membership | None = None
+    line: int | None = None
+    """Where it stood in its file."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    line: int
+    problem: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"line": self.line, "problem": self.problem}
+
+
+@dataclass
+class AddReport:
+    """What became of the rows: `prompt_ids` has one entry a row, None where it was rejected."""
+
+    added: int = 0
+    known: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    prompt_ids: list[UUID | None] = field(default_factory=list)
+
+
+@transaction.atomic
+def prompts_add(
+    *,
+    project: Project,
+    rows: Iterable[PromptRow],
+    pool: str,
+    source: str,
+    by: Actor | None,
+    batch: ImportBatch | None = None,
+) -> AddReport:
+    """Add the prompts that are not there yet; say which were known and which can't be added, and why."""
+    if pool not in Pool.values:
+        raise PromptError(f"There is no pool {pool}. Choose one of: {', '.join(Pool.values)}.")
+    if source not in PromptSource.values:
+        raise PromptError(f"There is no source {source}. Choose one of: {', '.join(PromptSource.values)}.")
+    report = AddReport()
+    for chunk in chunks(enumerate(rows, start=1)):
+        add_chunk(project, chunk, pool, source, batch, report)
+    if report.added and batch is None:
+        audit.record(project=project, by=by, verb="prompts.add", target=project, added=report.added, pool=pool)
+    return report
+
+
+def add_chunk(
+    project: Project,
+    chunk: list[tuple[int, PromptRow]],
+    pool: str,
+    source: str,
+    batch: ImportBatch | None,
+    report: AddReport,
+) -> None:
+    made: list[Prompt | None] = []
+    for number, row in chunk:
+        try:
+            made.append(prompt_of_row(project, row, pool, source, batch))
+        except (ConversationProblem, PromptError) as problem:
+            made.append(None)
+            report.rejected.append(Rejected(row.line or number, problem.message))
+    prompts = [prompt for prompt in made if prompt is not None]
+    by_hash, by_source = known_prompts(project, prompts)
+    fresh: dict[str, Prompt] = {}
+    for (number, row), prompt in zip(chunk, made, strict=True):
+        if prompt is None:
+            report.prompt_ids.append(None)
+            continue
+        known = by_hash.get(prompt.content_hash) or fresh.get(prompt.content_hash)
+        if known is not None:
+            revive(known, batch)
+            report.known += 1
+            report.prompt_ids.append(known.pk)
+        elif prompt.source_id and (prompt.source_name, prompt.source_id) in by_source:
+            problem = f"a prompt with the id {prompt.source_id} is here already, with another text; change the id"
+            report.rejected.append(Rejected(row.line or number, problem))
+            report.prompt_ids.append(None)
+        else:
+            fresh[prompt.content_hash] = prompt
+            if prompt.source_id:
+                by_source.add((prompt.source_name, prompt.source_id))
+            report.prompt_ids.append(prompt.pk)
+    insert_fresh(project, list(fresh.values()), report)
+
+
+def insert_fresh(project: Project, prompts: list[Prompt], report: AddReport) -> None:
+    """Insert, and where another process inserted the same text meanwhile, take its row for ours."""
+    Prompt.objects.bulk_create(prompts, ignore_conflicts=True)
+    stored = dict(
+        Prompt.objects.filter(project=project, content_hash__in=[prompt.content_hash for prompt in prompts]).values_list(
+            "content_hash", "pk"
+        )
+    )
+    replaced = {prompt.pk: stored.get(prompt.content_hash) for prompt in prompts if stored.get(prompt.content_hash) != prompt.pk}
+    report.added += len(prompts) - len(replaced)
+    report.known += len(replaced)
+    if replaced:
+        report.prompt_ids[:] = [replaced.get(key, key) if key else None for key in report.prompt_ids]
+
+
+def known_prompts(project: Project, prompts: list[Prompt]) -> tuple[dict[str, Prompt], set[tuple[str, str]]]:
+    """Return the stored prompts by hash, and the sources' ids that are taken."""
+    here = Prompt.objects.filter(project=project).select_related("batch")
+    by_hash = {found.content_hash: found for found in here.filter(content_hash__in=[p.content_hash for p in prompts])}
+    ids: dict[str, list[str]] = {}
+    for prompt in prompts:
+        if prompt.source_id:
+            ids.setdefault(prompt.source_name, []).append(prompt.source_id)
+    condition = Q()
+    for name, source_ids in ids.items():
+        condition |= Q(source_name=name, source_id__in=source_ids)
+    taken = here.filter(condition).values_list("source_name", "source_id") if ids else []
+    return by_hash, set(taken)
+
+
+def revive(prompt: Prompt, batch: ImportBatch | None) -> None:
+    """Offer a prompt again that only an undone import had withdrawn."""
+    if batch is not None and prompt.withdrawn_at and prompt.batch and prompt.batch.undone_at:
+        Prompt.objects.filter(pk=prompt.pk).update(withdrawn_at=None, batch=batch)
+
+
+def prompt_of_row(
+    project: Project, row: PromptRow, pool: str, source: str, batch: ImportBatch | None
+) -> Prompt:
+    messages: list[Message] = clean_messages(row.messages)
+    digest = content_hash(messages)
+    group = short(row.group, 200, "group") or digest
+    if row.category not in Category.values:
+        raise PromptError(f"the category is {row.category!r:.40}; it must be one of {', '.join(Category.values)}")
+    if not isinstance(row.language, str) or len(row.language) > 16 or not LANGUAGE.fullmatch(row.language):
+        raise PromptError(f"the language is {row.language!r:.40}; write a code such as en or zh-hans")
+    return Prompt(
+        project=project,
+        messages=messages,
+        source=source,
+        source_name=short(row.source_name, 120, "source name"),
+        source_id=short(row.source_id, 200, "id"),
+        group=group,
+        split=split_of(
+            group,
+            project.split_salt,
+            validation_percent=project.validation_percent,
+            test_percent=project.test_percent,
+        ),
+        pool=pool,
+        category=row.category,
+        language=row.language,
+        content_hash=digest,
+        batch=batch,
+        author=row.author,
+    )
+
+
+def short(text: object, limit: int, what: str) -> str:
+    """Return a short one-line field, cleaned, or refuse it."""
+    if text is None or text == "":
+        return ""
+    return clean_text(str(text) if isinstance(text, int) else text, what=f"the {what}", limit=limit).strip()
+
+
+def chunks(rows: Iterable[tuple[int, PromptRow]]) -> Iterator[list[tuple[int, PromptRow]]]:
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk
+
+
+@transaction.atomic
+def prompt_withdraw(*, prompt: Prompt, by: Actor) -> Prompt:
+    """Offer the prompt no longer: its open tasks leave the queue, its labels stay."""
+    if Prompt.objects.filter(pk=prompt.pk, withdrawn_at__isnull=True).update(withdrawn_at=Now()):
+        Task.objects.filter(prompt=prompt, state=TaskState.OPEN).update(state=TaskState.WITHDRAWN)
+        audit.record(project=prompt.project, by=by, verb="prompt.withdraw", target=prompt)
+    prompt.refresh_from_db()
+    return prompt

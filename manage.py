@@ -21,6 +21,14 @@ from config import bootstrap
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     bootstrap.enter(sys.argv)
+    if sys.argv[1:2] == ["test"]:
+        from config import testing
+
+        sys.exit(testing.main(sys.argv[2:]))
+    if sys.argv[1:2] == ["lint"]:  # without Django's start-up, which a mistake that lint should name would stop
+        from config import linting
+
+        sys.exit(linting.main(sys.argv[2:]))
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -164,11 +164,13 @@ def works(venv: Path) -> bool:
 
 def satisfied(venv: Path, wanted: Path) -> bool:
     """Say whether everything is installed there already, by whatever hand."""
-    command = [python_of(venv), "-m", "config.requirements", wanted]
+    command = [str(python_of(venv)), "-m", "config.requirements", str(wanted)]
     return subprocess.run(command, cwd=BASE_DIR, capture_output=True).returncode == 0
 
 
 def make_venv() -> None:
+    if not os.access(BASE_DIR, os.W_OK):
+        refuse(f"{BASE_DIR} can't be written to: copy Plackett to a folder of yours and start it there.")
     if not (find_spec("venv") and find_spec("ensurepip")):
         refuse(missing_venv_sentence())
     refuse_full_disk(BASE_DIR, install_gib(), "installing Plackett")
@@ -181,9 +183,7 @@ def make_venv() -> None:
     said = (result.stderr or result.stdout).strip()
     if "ensurepip" in said:
         refuse(missing_venv_sentence())
-    if "Permission denied" in said or "Read-only file system" in said:
-        refuse(f"{BASE_DIR} can't be written to: copy Plackett to a folder of yours and start it there.")
-    refuse(installer.explain(said.splitlines()) or f"The environment can't be made: {said.splitlines()[-1:]}")
+    refuse(installer.explain(said.splitlines()) or f"The environment can't be made: {installer.last_error([said])}")
 
 
 def missing_venv_sentence() -> str:

@@ -165,7 +165,7 @@ class Up:
             if now - said_at > 2:
                 self.say(f"  {name:9} waiting for it, {now - started:.0f} s")
                 said_at = now
-            time.sleep(0.05)
+            time.sleep(0.1)
         return True
 
     def page_is_ready(self) -> bool:

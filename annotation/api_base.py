@@ -42,7 +42,7 @@ class Pages(CursorPagination):
 
 
 class ProjectView(APIView):
-    """A view below /projects/{slug}/. `allowed` says for each method which capability and which token scope it takes."""
+    """A view below /projects/{slug}/. `allowed` says for each method which capability and token scope it takes."""
 
     allowed: ClassVar[dict[str, tuple[Capability, ApiToken.Scope]]]
     access: ProjectAccess

@@ -1,4 +1,4 @@
-"""API tokens for DRF: `Authorization: Bearer pk_...`. The token acts as its owner, in its project, within its scopes."""
+"""API tokens for DRF (`Authorization: Bearer pk_...`): a token acts as its owner, in its project, within its scopes."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def postgresql_database(name: str, url: str) -> dict[str, Any]:
     database = unquote(parts.path.lstrip("/"))
     if not database:
         raise BadSetting(name, "names no database", "Add one at its end: postgresql://USER:PASSWORD@HOST:5432/NAME.")
-    query = {key: value for key, value in parse_qsl(parts.query)}
+    query = dict(parse_qsl(parts.query))
     host = query.pop("host", None) or parts.hostname or ""
     return {
         "ENGINE": "django.db.backends.postgresql",
@@ -81,7 +81,7 @@ def postgresql_database(name: str, url: str) -> dict[str, Any]:
 
 
 def sqlite_database(path: Path) -> dict[str, Any]:
-    """SQLite as several processes need it: WAL, write lock taken at BEGIN, and a commit that is on disk when it returns."""
+    """SQLite as several processes need it: WAL, the write lock taken at BEGIN, a commit on disk when it returns."""
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": str(path),

@@ -57,6 +57,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 30 * 24 * 3600 if HTTPS else 0
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "frontend.views.errors.csrf_failed"
 
 INSTALLED_APPS = [
     "config",
@@ -178,7 +179,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Plackett",
-    "DESCRIPTION": "Prompts, labels, snapshots, runs and models of a project. Send a token as `Authorization: Bearer ...`.",
+    "DESCRIPTION": "Prompts, labels, snapshots, runs and models of a project; with a token: `Authorization: Bearer ...`.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -25,7 +25,7 @@ class User(AbstractUser):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     language = models.CharField(
-        max_length=16, blank=True, default="", help_text="Interface language; empty = browser's"
+        max_length=16, blank=True, default="", help_text="Empty: as the browser asks"
     )
     theme = models.CharField(max_length=8, choices=Theme, default=Theme.AUTO)
 
@@ -44,7 +44,7 @@ class Project(models.Model):
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True, default="")
     demonstration_overlap = models.PositiveSmallIntegerField(
-        default=1, help_text="Labels wanted per demonstration task"
+        default=1, help_text="Labels wanted for each demonstration task"
     )
     ranking_overlap = models.PositiveSmallIntegerField(default=1, help_text="Labels wanted per ranking task")
     responses_per_prompt = models.PositiveSmallIntegerField(default=4, help_text="K: answers sampled for each prompt")

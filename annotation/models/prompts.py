@@ -118,11 +118,11 @@ class Response(models.Model):
     content_hash = models.CharField(max_length=64)
     origin = models.CharField(max_length=16, choices=ResponseOrigin)
     author = models.ForeignKey(Membership, null=True, blank=True, on_delete=models.PROTECT, related_name="responses")
-    # Named by a string because training imports annotation and not the other way round.
+    # Named by strings because training imports annotation and not the other way round.
     model = models.ForeignKey(
         "training.Model", null=True, blank=True, on_delete=models.PROTECT, related_name="responses"
     )
-    run = models.ForeignKey("training.Run", null=True, blank=True, on_delete=models.PROTECT, related_name="responses")
+    run = models.ForeignKey("training.Run", null=True, on_delete=models.PROTECT, related_name="responses")
     batch = models.ForeignKey(ImportBatch, null=True, blank=True, on_delete=models.PROTECT, related_name="responses")
     imported_author = models.CharField(max_length=200, blank=True, default="")
     decoding = models.JSONField(default=dict, help_text="temperature, top_p, max_new_tokens, seed")

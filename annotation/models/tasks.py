@@ -39,7 +39,7 @@ class Task(models.Model):
     )
     overlap = models.PositiveSmallIntegerField(default=1)
     open_slots = models.PositiveSmallIntegerField(
-        help_text="Slots that nobody holds; kept by the services, under the row's lock"
+        help_text="Slots that nobody holds; changed under the row's lock"
     )
     priority = models.IntegerField(default=0, help_text="Higher comes first")
     purpose = models.CharField(max_length=8, choices=[("train", "train"), ("eval", "eval")], default="train")

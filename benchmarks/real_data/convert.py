@@ -1,6 +1,6 @@
-"""Turn the two files of real data into rows that Plackett imports, and the text on this machine into a corpus.
+"""Turn the two files of real data into rows that Plackett imports, and text of this machine into a corpus.
 
-The comparisons hold pairs of models' answers, each judged by three people (1, 2, or 0 for a tie). A judge's pairs of one
+The comparisons hold pairs of models' answers, each judged by three people (1, 2, or 0 for a tie). A judge's pairs of an
 instruction become one ranking of all its answers only where they are complete (every two answers were compared) and
 consistent (some order with ties explains all of them); otherwise each pair stays a ranking of two.
 """

@@ -179,7 +179,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Plackett",
-    "DESCRIPTION": "Prompts, labels, snapshots, runs and models of a project; with a token: `Authorization: Bearer ...`.",
+    "DESCRIPTION": "Prompts, labels, snapshots, runs and models of a project. Tokens: `Authorization: Bearer ...`.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

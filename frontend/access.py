@@ -1,22 +1,30 @@
-"""The one door to a project's rows: a view asks here, and whoever may not gets a 404, as if there were nothing."""
+"""What a person may open: `annotation.access` decides, this adds what pages need on top (the user's type, the tabs)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
-from uuid import UUID
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import QuerySet
-from django.http import Http404
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from annotation.models import Assignment, Membership, Project, User
-from annotation.roles import Capability, Role
+from annotation.access import NOTHING_HERE, ProjectAccess, assignment_for, labeler_for, project_for, projects_of
+from annotation.models import User
+from annotation.roles import Capability
 
-NOTHING_HERE = "There is nothing at this address."
+__all__ = [
+    "NOTHING_HERE",
+    "ProjectAccess",
+    "Tab",
+    "as_user",
+    "assignment_for",
+    "labeler_for",
+    "project_for",
+    "projects_of",
+    "tabs_of",
+]
 
 
 class Tab(NamedTuple):
@@ -32,7 +40,7 @@ class Tab(NamedTuple):
 TABS = (
     Tab("label", _("Label"), "pencil-line", Capability.LABEL),
     Tab("history", _("History"), "history", Capability.LABEL),
-    Tab("loop", _("Loop"), "refresh-cw", Capability.READ_RUNS),
+    Tab("dashboard", _("Loop"), "refresh-cw", Capability.READ_RUNS),
     Tab("prompts", _("Prompts"), "message-square", Capability.READ_PROMPTS),
     Tab("runs", _("Runs"), "play", Capability.READ_RUNS),
     Tab("models", _("Models"), "box", Capability.READ_RUNS),
@@ -44,73 +52,14 @@ TABS = (
 )
 
 
-@dataclass(frozen=True)
-class ProjectAccess:
-    """One person in one project. `membership` is None for a superuser who is not a member; they cannot label."""
-
-    user: User
-    project: Project
-    membership: Membership | None
-
-    def can(self, capability: Capability | str) -> bool:
-        if self.user.is_superuser and (self.membership or capability not in NEEDS_MEMBERSHIP):
-            return True
-        return self.membership is not None and self.membership.can(capability)
-
-    @property
-    def role(self) -> str:
-        return self.membership.role if self.membership else Role.ADMIN
-
-    @property
-    def tabs(self) -> list[Tab]:
-        return [
-            tab._replace(url=reverse(f"frontend:{tab.name}", args=[self.project.slug]))
-            for tab in TABS
-            if self.can(tab.capability)
-        ]
+def tabs_of(access: ProjectAccess) -> list[Tab]:
+    slug = access.project.slug
+    return [
+        tab._replace(url=reverse(f"frontend:{tab.name}", args=[slug])) for tab in TABS if access.can(tab.capability)
+    ]
 
 
-# What is done in a member's name: a superuser does it only where they are a member.
-NEEDS_MEMBERSHIP = frozenset({Capability.LABEL, Capability.TOKENS})
-
-
-def project_for(user: User | AnonymousUser, slug: str, capability: Capability | str) -> ProjectAccess:
-    """Return the person's access to the project, or raise Http404 where they may not do this there."""
-    if not isinstance(user, User) or not user.is_active:
-        raise Http404(NOTHING_HERE)
-    project = Project.objects.filter(slug=slug).first()
-    if project is None:
-        raise Http404(NOTHING_HERE)
-    membership = Membership.objects.filter(project=project, user=user, is_active=True).first()
-    access = ProjectAccess(user, project, membership)
-    if not access.can(capability):
-        raise Http404(NOTHING_HERE)
-    return access
-
-
-def labeler_for(user: User | AnonymousUser, slug: str) -> tuple[ProjectAccess, Membership]:
-    """Return access and membership of someone who may label in this project, or raise Http404."""
-    access = project_for(user, slug, Capability.LABEL)
-    if access.membership is None:
-        raise Http404(NOTHING_HERE)
-    return access, access.membership
-
-
-def assignment_for(user: User | AnonymousUser, slug: str, assignment_id: UUID) -> tuple[ProjectAccess, Assignment]:
-    """Return the person's own assignment, whatever became of its lease, or raise Http404."""
-    access, membership = labeler_for(user, slug)
-    assignment = (
-        Assignment.objects.select_related("task__prompt", "labeler", "task__project")
-        .filter(id=assignment_id, labeler=membership)
-        .first()
-    )
-    if assignment is None:
-        raise Http404(NOTHING_HERE)
-    return access, assignment
-
-
-def projects_of(user: User) -> QuerySet[Project]:
-    """The projects that a person may open."""
-    if user.is_superuser:
-        return Project.objects.all()
-    return Project.objects.filter(memberships__user=user, memberships__is_active=True).distinct()
+def as_user(user: AbstractBaseUser | AnonymousUser) -> User:
+    """The request's user as our own type, for views that let only signed-in people through."""
+    assert isinstance(user, User)
+    return user

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from annotation.models.accounts import Theme
 from frontend import markdown as rendering
+from frontend.access import ProjectAccess, Tab, tabs_of
 from frontend.preferences import THEME_COOKIE
 
 register = template.Library()
@@ -44,6 +45,13 @@ def document(text: str | None) -> SafeString:
     return rendering.document_html(text or "")
 
 
+@register.filter
+def minutes(seconds: float) -> str:
+    """`{{ label.active_seconds|minutes }}`: 95 seconds as 1:35."""
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
 @register.simple_tag
 def icon(name: str) -> SafeString:
     """`{% icon "pencil-line" %}`: a picture beside words; it says nothing to a screen reader."""
@@ -64,6 +72,12 @@ def theme(context: Context) -> str:
     request = context.get("request")
     chosen = request.COOKIES.get(THEME_COOKIE, "") if request else ""
     return chosen if chosen in Theme.values else Theme.AUTO.value
+
+
+@register.simple_tag
+def project_tabs(access: ProjectAccess) -> list[Tab]:
+    """`{% project_tabs access as tabs %}`: the pages of a project that this person may open."""
+    return tabs_of(access)
 
 
 @register.inclusion_tag("frontend/_conversation.html")

@@ -12,8 +12,10 @@
     notices.replaceChildren(line);
   }
 
+  // The cookie first: signing in again in another tab gives it a new value, which the form on this page does not know.
   function csrfToken() {
-    return document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
+    const cookie = document.cookie.split("; ").find((pair) => pair.startsWith("csrftoken="));
+    return cookie?.slice("csrftoken=".length) ?? document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
   }
 
   // A form is sent once: a second click while the first is on its way does nothing.

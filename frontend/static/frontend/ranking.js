@@ -1,0 +1,288 @@
+// Ranking: a board of rank rows over the plain form's selects. An answer moves by drag (into a gap for a rank of its own,
+// onto a row for a tie), by buttons, and by number keys. The selects stay the truth that is submitted.
+(() => {
+  "use strict";
+  const { form, word, changed, isWriting, usesSingleKeys } = window.plackett.task;
+  const board = document.getElementById("board");
+  const rowTemplate = document.getElementById("row-template");
+  const announcer = document.getElementById("announcer");
+  const cards = [...form.querySelectorAll(".answer")];
+  const answers = cards.map((card) => ({
+    position: Number(card.dataset.position),
+    letter: card.dataset.letter,
+    card,
+    select: card.querySelector(".rank-select select"),
+  }));
+  const answerAt = (position) => answers[Number(position)];
+  const rankOf = (answer) => Number(answer.select.value);
+
+  // --- The order ----------------------------------------------------------------------------------------------------
+  // Tiers, best first: [[B], [A, C], [D]] means A and C are tied.
+  function tiers() {
+    const byRank = Map.groupBy
+      ? Map.groupBy(answers, rankOf)
+      : answers.reduce((map, answer) => map.set(rankOf(answer), [...(map.get(rankOf(answer)) ?? []), answer]), new Map());
+    return [...byRank.keys()].sort((a, b) => a - b).map((rank) => byRank.get(rank));
+  }
+
+  function setTiers(order) {
+    order.filter((tier) => tier.length).forEach((tier, index) => {
+      for (const answer of tier) answer.select.value = String(index + 1);
+    });
+  }
+
+  const without = (order, answer) => order.map((tier) => tier.filter((other) => other !== answer));
+
+  function moved(order, answer, direction) {
+    const at = order.findIndex((tier) => tier.includes(answer));
+    const rest = without(order, answer);
+    const alone = order[at].length === 1;
+    // Out of a tie, an answer takes a rank of its own beside it; alone, it changes places with the next rank.
+    const gap = direction === "up" ? (alone ? at - 1 : at) : alone ? at + 2 : at + 1;
+    if (gap < 0 || gap > rest.length) return order;
+    return [...rest.slice(0, gap), [answer], ...rest.slice(gap)].filter((tier) => tier.length);
+  }
+
+  function tied(order, answer) {
+    const at = order.findIndex((tier) => tier.includes(answer));
+    if (at === 0) return order;
+    const rest = without(order, answer);
+    rest[at - 1].push(answer);
+    return rest.filter((tier) => tier.length);
+  }
+
+  // --- Drawing ------------------------------------------------------------------------------------------------------
+  function row(answer, index, order) {
+    const node = rowTemplate.content.firstElementChild.cloneNode(true);
+    node.dataset.position = answer.position;
+    const name = node.querySelector(".board-name");
+    name.querySelector("strong").textContent = answer.letter;
+    name.querySelector(".snippet").textContent = answer.card.querySelector(".answer-text").textContent.trim().slice(0, 120);
+    name.setAttribute("aria-label", word("chip", { letter: answer.letter, rank: rankOf(answer) }));
+    name.setAttribute("aria-describedby", "board-help");
+    const rating = ratingOf(answer);
+    node.querySelector(".board-rating").textContent = rating ? `${rating}/7` : "–";
+    node.querySelector(".board-rating").title = rating ? word("rating", { rating }) : word("unrated");
+    const last = order.length - 1;
+    const alone = order[index].length === 1;
+    const idle = { up: index === 0 && alone, down: index === last && alone, tie: index === 0 };
+    for (const button of node.querySelectorAll("[data-move]")) {
+      const move = button.dataset.move;
+      button.setAttribute("aria-label", word(move, { letter: answer.letter }));
+      button.title = word(move, { letter: answer.letter });
+      button.disabled = idle[move];
+    }
+    return node;
+  }
+
+  function list(className, rank) {
+    const node = document.createElement("div");
+    node.className = className;
+    if (rank) {
+      node.dataset.rank = rank;
+      node.setAttribute("role", "group");
+      node.setAttribute("aria-label", word("rank", { rank }));
+    }
+    return node;
+  }
+
+  function draw() {
+    const order = tiers();
+    const nodes = [list("board-gap")];
+    order.forEach((tier, index) => {
+      const group = list(tier.length > 1 ? "board-tier board-tie" : "board-tier", rankOf(tier[0]));
+      group.append(...tier.map((answer) => row(answer, index, order)));
+      nodes.push(group, list("board-gap"));
+    });
+    board.replaceChildren(...nodes);
+    for (const node of nodes) makeSortable(node);
+    drawContradictions(order);
+  }
+
+  function makeSortable(node) {
+    new window.Sortable(node, {
+      group: "ranks",
+      handle: ".grip, .board-name",
+      draggable: ".board-row",
+      filter: ".board-buttons",
+      preventOnFilter: false,
+      emptyInsertThreshold: 10,
+      animation: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 120,
+      delay: 120,
+      delayOnTouchOnly: true,
+      ghostClass: "board-ghost",
+      onStart: () => board.classList.add("board-dragging"),
+      onEnd: dropped,
+    });
+  }
+
+  function dropped(event) {
+    board.classList.remove("board-dragging");
+    const order = [...board.children].map((node) =>
+      [...node.querySelectorAll(".board-row")].map((item) => answerAt(item.dataset.position)),
+    );
+    apply(() => setTiers(order), answerAt(event.item.dataset.position));
+  }
+
+  // --- Changing -----------------------------------------------------------------------------------------------------
+  function apply(change, answer) {
+    change();
+    form.elements.touched.value = "yes";
+    draw();
+    board.querySelector(`[data-position="${answer.position}"] .board-name`).focus({ preventScroll: true });
+    announce(answer);
+    changed();
+  }
+
+  function announce(answer) {
+    const others = answers.filter((other) => other !== answer && rankOf(other) === rankOf(answer));
+    const values = { letter: answer.letter, rank: rankOf(answer), ranks: answers.length };
+    announcer.textContent = others.length
+      ? word("tied", { ...values, others: others.map((other) => other.letter).join(", ") })
+      : word("moved", values);
+  }
+
+  const MOVES = {
+    up: (answer) => setTiers(moved(tiers(), answer, "up")),
+    down: (answer) => setTiers(moved(tiers(), answer, "down")),
+    tie: (answer) => setTiers(tied(tiers(), answer)),
+  };
+
+  board.addEventListener("click", (event) => {
+    const item = event.target.closest(".board-row");
+    if (!item) return;
+    const answer = answerAt(item.dataset.position);
+    const button = event.target.closest("[data-move]");
+    if (button) apply(() => MOVES[button.dataset.move](answer), answer);
+    else if (event.target.closest(".board-name")) show(answer);
+  });
+
+  board.addEventListener("keydown", (event) => {
+    const item = event.target.closest(".board-row");
+    if (!item || event.ctrlKey || event.metaKey) return;
+    const answer = answerAt(item.dataset.position);
+    const rank = Number(event.key);
+    if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
+      apply(() => MOVES[event.key === "ArrowUp" ? "up" : "down"](answer), answer);
+    } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+      stepInBoard(item, event.key === "ArrowUp" ? -1 : 1);
+    } else if (event.key === "=") {
+      apply(() => MOVES.tie(answer), answer);
+    } else if (Number.isInteger(rank) && rank >= 1 && rank <= answers.length) {
+      apply(() => (answer.select.value = String(rank)), answer);
+    } else return;
+    event.preventDefault();
+  });
+
+  function stepInBoard(item, step) {
+    const rows = [...board.querySelectorAll(".board-row")];
+    rows[rows.indexOf(item) + step]?.querySelector(".board-name").focus();
+  }
+
+  function show(answer) {
+    answer.card.scrollIntoView({ block: "center" });
+    answer.card.focus({ preventScroll: true });
+  }
+
+  // --- Ratings, flags, contradictions ---------------------------------------------------------------------------------
+  const ratingOf = (answer) => Number(answer.card.querySelector(".scale input:checked")?.value ?? 0);
+
+  function drawContradictions(order) {
+    const lines = [];
+    order.forEach((tier, index) => {
+      for (const better of tier) {
+        for (const worse of order.slice(index + 1).flat()) {
+          const [low, high] = [ratingOf(better), ratingOf(worse)];
+          if (low && high && low < high) {
+            lines.push(word("contradiction", { better: better.letter, worse: worse.letter, low, high }));
+          }
+        }
+      }
+    });
+    const box = form.querySelector(".contradictions");
+    box.hidden = !lines.length;
+    box.replaceChildren(
+      ...lines.map((line) => Object.assign(document.createElement("p"), { textContent: line })),
+    );
+  }
+
+  form.addEventListener("change", (event) => {
+    const card = event.target.closest(".answer");
+    if (!card) return;
+    const flags = card.querySelectorAll(".flags input:checked").length;
+    card.querySelector(".flags-count").textContent = flags ? word("flags", { n: flags }) : word("noFlags");
+    if (event.target.closest(".scale")) draw();
+  });
+
+  for (const { card, letter } of answers) {
+    card.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return;
+      const radio = card.querySelector(`.scale input[value="${CSS.escape(event.key)}"]`);
+      if (radio) {
+        radio.checked = true;
+        radio.dispatchEvent(new Event("change", { bubbles: true }));
+        announcer.textContent = word("rated", { letter, rating: event.key });
+      } else if (event.key.toLowerCase() === "f") {
+        const flags = card.querySelector(".flags");
+        flags.open = !flags.open;
+        if (flags.open) flags.querySelector("input").focus();
+      } else return;
+      event.preventDefault();
+    });
+  }
+
+  // --- Going about by keys --------------------------------------------------------------------------------------------
+  document.addEventListener("keydown", (event) => {
+    if (!usesSingleKeys() || isWriting(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (document.querySelector("dialog[open]")) return;
+    const key = event.key.toLowerCase();
+    if (key === "n" || key === "p") stepThroughCards(key === "n" ? 1 : -1);
+    else if (key === "r") board.querySelector(".board-name").focus();
+    else return;
+    event.preventDefault();
+  });
+
+  function stepThroughCards(step) {
+    const at = cards.indexOf(document.activeElement?.closest(".answer"));
+    const next = at < 0 ? (step > 0 ? 0 : cards.length - 1) : Math.min(cards.length - 1, Math.max(0, at + step));
+    show(answers[next]);
+  }
+
+  // --- Side by side or stacked ----------------------------------------------------------------------------------------
+  const switches = form.querySelector(".layout-switch");
+  function setLayout(layout) {
+    form.querySelector(".answers").dataset.layout = layout;
+    for (const button of switches.children) button.setAttribute("aria-pressed", String(button.dataset.layout === layout));
+    localStorage.setItem("plackett:layout", layout);
+  }
+  switches.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-layout]");
+    if (button) setLayout(button.dataset.layout);
+  });
+
+  // --- An order that nobody touched -----------------------------------------------------------------------------------
+  const untouched = document.getElementById("untouched");
+  let kept = false;
+  form.addEventListener("plackett:submit", (event) => {
+    if (form.elements.touched.value || kept) return;
+    event.preventDefault();
+    const names = tiers().map((tier) => tier.map((answer) => answer.letter).join(" = "));
+    document.getElementById("untouched-order").textContent = names.join(" > ");
+    untouched.showModal();
+  });
+  document.getElementById("keep-order").addEventListener("click", () => {
+    kept = true;
+    untouched.close();
+    form.requestSubmit(document.getElementById("submit"));
+  });
+
+  // --- Begin ----------------------------------------------------------------------------------------------------------
+  answers.forEach((answer, index) => {
+    if (!answer.select.value) answer.select.value = String(index + 1);
+    answer.select.closest(".rank-select").hidden = true;
+  });
+  form.querySelector(".ranking-board").hidden = false;
+  switches.hidden = false;
+  setLayout(localStorage.getItem("plackett:layout") === "stacked" ? "stacked" : "side");
+  draw();
+})();

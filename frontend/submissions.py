@@ -1,0 +1,174 @@
+"""The labeling forms: what the page sends, checked, and what a page shows again (a draft, a label, a refused form).
+
+Answers are named by their position on the page (`rating-0`, `rank-0`, ...), never by an id that could tell who wrote
+them; `Assignment.presented_order` says which answer stood where.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.http import QueryDict
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+
+from annotation.models import Assignment, Demonstration, Ranking, Response, TaskKind
+
+MAX_TEXT_CHARACTERS = 100_000
+MAX_ACTIVE_SECONDS = 24 * 3600.0
+
+Values = Mapping[str, Any]  # field name -> text, or list of texts for flags
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Which submission this is, when its writing began, and for how long someone was at work on it."""
+
+    submission_id: uuid.UUID
+    started_at: datetime
+    active_seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer as the ranking page shows it. `letter` is all that the page says of where it comes from."""
+
+    position: int
+    response: Response
+    rating: str = ""
+    rank: str = ""
+    flags: Sequence[str] = ()
+    problem: str = ""
+
+    @property
+    def letter(self) -> str:
+        return letter_of(self.position)
+
+
+@dataclass(frozen=True)
+class RankedAnswer:
+    response_id: uuid.UUID
+    rank: int | None
+    rating: int | None
+    flags: list[str]
+
+
+@dataclass
+class RankingInput:
+    """A ranking form taken apart: the answers in presented order, and what is wrong with them."""
+
+    answers: list[RankedAnswer] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)  # field name -> sentence
+
+
+def letter_of(position: int) -> str:
+    return chr(ord("A") + position)
+
+
+def read_clock(form: Values, assignment: Assignment) -> Clock:
+    """Read the hidden fields; what a broken browser sends there must not lose the label, so it is mended."""
+    now = timezone.now()
+    started_at = parse_moment(str(form.get("started_at", ""))) or assignment.assigned_at
+    return Clock(
+        submission_id=parse_uuid(str(form.get("submission_id", ""))) or uuid.uuid4(),
+        started_at=min(max(started_at, assignment.assigned_at), now),
+        active_seconds=parse_seconds(str(form.get("active_seconds", ""))),
+    )
+
+
+def parse_uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def parse_moment(text: str) -> datetime | None:
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment and timezone.is_aware(moment) else None
+
+
+def parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return 0.0
+    return min(seconds, MAX_ACTIVE_SECONDS) if seconds > 0 else 0.0
+
+
+def draft_from(form: QueryDict, assignment: Assignment) -> dict[str, Any]:
+    """What to keep of a half-filled form: the fields of its kind, nothing else that a client may send."""
+    draft: dict[str, Any] = {name: form[name] for name in ("started_at", "active_seconds", "touched") if name in form}
+    if assignment.task.kind == TaskKind.DEMONSTRATION:
+        return draft | {"text": form.get("text", "")[:MAX_TEXT_CHARACTERS]}
+    for position in range(len(assignment.presented_order)):
+        draft[f"rating-{position}"] = form.get(f"rating-{position}", "")[:3]
+        draft[f"rank-{position}"] = form.get(f"rank-{position}", "")[:3]
+        draft[f"flags-{position}"] = [flag[:40] for flag in form.getlist(f"flags-{position}")][:20]
+    return draft
+
+
+def posted_values(form: QueryDict, assignment: Assignment) -> dict[str, Any]:
+    return draft_from(form, assignment) | {"submission_id": form.get("submission_id", "")}
+
+
+def demonstration_values(label: Demonstration) -> dict[str, Any]:
+    return {"text": label.response.text}
+
+
+def ranking_values(label: Ranking) -> dict[str, Any]:
+    """The form of a label that is there already, in the order in which its labeler saw the answers."""
+    values: dict[str, Any] = {"touched": "yes"}
+    for ranked in label.ranked_responses.all():
+        values[f"rating-{ranked.position}"] = "" if ranked.rating is None else str(ranked.rating)
+        values[f"rank-{ranked.position}"] = "" if ranked.rank is None else str(ranked.rank)
+        values[f"flags-{ranked.position}"] = ranked.flags
+    return values
+
+
+def answers_of(assignment: Assignment, values: Values, problems: Mapping[str, str] | None = None) -> list[Answer]:
+    """The task's answers in this labeler's order, each with what the form says of it."""
+    responses = {str(response.id): response for response in assignment.task.responses.all()}
+    return [
+        Answer(
+            position=position,
+            response=responses[response_id],
+            rating=str(values.get(f"rating-{position}", "")),
+            rank=str(values.get(f"rank-{position}", "")),
+            flags=list(values.get(f"flags-{position}", [])),
+            problem=" ".join(
+                (problems or {}).get(name, "") for name in (f"rating-{position}", f"rank-{position}")
+            ).strip(),
+        )
+        for position, response_id in enumerate(assignment.presented_order)
+    ]
+
+
+def read_ranking(form: QueryDict, assignment: Assignment, fields: Mapping[str, Any]) -> RankingInput:
+    """Take a ranking form apart. Each answer wants a rating, and a rank unless the project allows partial orders."""
+    result = RankingInput()
+    scale = range(fields["rating"]["minimum"], fields["rating"]["maximum"] + 1)
+    for position, response_id in enumerate(assignment.presented_order):
+        letter = letter_of(position)
+        rating = number_in(form.get(f"rating-{position}", ""), scale)
+        rank = number_in(form.get(f"rank-{position}", ""), range(1, len(assignment.presented_order) + 1))
+        flags = [flag for flag in form.getlist(f"flags-{position}") if flag in fields["flags"]]
+        if rating is None:
+            words = _("Rate answer %(letter)s from %(low)d to %(high)d.")
+            result.problems[f"rating-{position}"] = words % {"letter": letter, "low": scale[0], "high": scale[-1]}
+        if rank is None and not fields.get("allow_partial"):
+            result.problems[f"rank-{position}"] = _("Give answer %(letter)s a rank.") % {"letter": letter}
+        result.answers.append(RankedAnswer(uuid.UUID(str(response_id)), rank, rating, flags))
+    return result
+
+
+def number_in(text: str, allowed: range) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and int(text) in allowed else None

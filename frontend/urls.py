@@ -1,0 +1,30 @@
+"""Addresses of the pages."""
+
+from django.urls import path
+
+from frontend.views import accounts, labeling
+
+app_name = "frontend"
+
+ACCOUNTS = [
+    path("", accounts.home, name="home"),
+    path("sign-in/", accounts.sign_in, name="sign_in"),
+    path("sign-in/<str:token>/", accounts.sign_in_link, name="sign_in_link"),
+    path("sign-out/", accounts.sign_out, name="sign_out"),
+    path("me/", accounts.profile, name="profile"),
+    path("me/language/", accounts.language, name="language"),
+    path("me/theme/", accounts.theme, name="theme"),
+    path("p/<slug:slug>/", accounts.project, name="project"),
+]
+
+LABELING = [
+    path("p/<slug:slug>/label/", labeling.label, name="label"),
+    path("p/<slug:slug>/label/<uuid:assignment_id>/", labeling.assignment, name="assignment"),
+    path("p/<slug:slug>/label/<uuid:assignment_id>/draft/", labeling.draft, name="assignment_draft"),
+    path("p/<slug:slug>/label/<uuid:assignment_id>/heartbeat/", labeling.heartbeat, name="assignment_heartbeat"),
+    path("p/<slug:slug>/label/<uuid:assignment_id>/skip/", labeling.skip, name="assignment_skip"),
+    path("p/<slug:slug>/history/", labeling.history, name="history"),
+    path("p/<slug:slug>/guidelines/", labeling.guidelines, name="guidelines"),
+]
+
+urlpatterns = [*ACCOUNTS, *LABELING]

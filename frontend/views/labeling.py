@@ -1,0 +1,296 @@
+"""The labeler's pages: start, write or rank, keep a draft, skip, look back, read the guidelines.
+
+Opening a page never takes a task: pressing "Start labeling" does, and so does submitting or skipping the one before.
+The same addresses answer a plain form (page or redirect) and the page's script (JSON), by the Accept header.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_http_methods, require_POST
+
+from annotation.errors import PlackettError
+from annotation.fields import Flag, SkipReason
+from annotation.models import Assignment, AssignmentStatus, Demonstration, Membership, Ranking, TaskKind
+from annotation.roles import Capability
+from annotation.selectors import labels as label_selectors
+from annotation.selectors import queue as queue_selectors
+from annotation.selectors.guidelines import form_current, guidelines_current
+from annotation.services import labels, queue
+from frontend import submissions
+from frontend.access import ProjectAccess, assignment_for, labeler_for, project_for
+from frontend.submissions import Values
+
+LABELS_A_PAGE = 20
+P = ParamSpec("P")
+
+
+def signed_in(
+    view: Callable[Concatenate[HttpRequest, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """As login_required, but a script is told so in JSON, so that it can keep what was written and say what to do."""
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if request.user.is_authenticated:
+            return view(request, *args, **kwargs)
+        if wants_json(request):
+            words = _("You have been signed out. Sign in in another tab, then send this again.")
+            return JsonResponse({"problem": words}, status=401)
+        return redirect_to_login(request.get_full_path())
+
+    return wrapper
+
+
+def wants_json(request: HttpRequest) -> bool:
+    return request.headers.get("Accept", "").startswith("application/json")
+
+
+# --- Start ---------------------------------------------------------------------------------------------------------
+
+
+@signed_in
+@require_http_methods(["GET", "POST"])
+def label(request: HttpRequest, slug: str) -> HttpResponse:
+    """What waits for this labeler, and the button that takes the next task."""
+    access, membership = labeler_for(request.user, slug)
+    if request.method == "POST":
+        kind = request.POST.get("kind", "")
+        request.session["label_kind"] = kind if kind in TaskKind.values else ""
+        return redirect(next_url(request, membership))
+    context = {
+        "access": access,
+        "section": "label",
+        "waiting": queue_selectors.waiting_for(membership),
+        "current": membership.assignments.filter(status=AssignmentStatus.LEASED).select_related("task").first(),
+        "done": label_selectors.done_by(membership),
+    }
+    return render(request, "frontend/labeling/start.html", context)
+
+
+def next_url(request: HttpRequest, membership: Membership) -> str:
+    """Take the next task and return its page; without one, the start page, which says why."""
+    kind = request.session.get("label_kind") or None
+    assignment = queue.assignment_next(labeler=membership, kind=kind)
+    slug = membership.project.slug
+    if assignment is None:
+        return reverse("frontend:label", args=[slug])
+    return reverse("frontend:assignment", args=[slug, assignment.id])
+
+
+# --- One task ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Form:
+    """What the task's page shows in its form."""
+
+    values: Values
+    problems: Mapping[str, str] = field(default_factory=dict)
+    notice: str = ""
+    submission_id: uuid.UUID = field(default_factory=uuid.uuid4)
+
+
+@signed_in
+@cache_control(no_store=True, private=True)  # so that going back asks the server what became of the task
+@require_http_methods(["GET", "POST"])
+def assignment(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResponse:
+    access, task_in_hand = assignment_for(request.user, slug, assignment_id)
+    if request.method == "POST":
+        return submit(request, access, task_in_hand)
+    return task_page(request, access, task_in_hand, Form(values=starting_values(task_in_hand)))
+
+
+def submit(request: HttpRequest, access: ProjectAccess, assignment: Assignment) -> HttpResponse:
+    clock = submissions.read_clock(request.POST, assignment)
+    form = Form(submissions.posted_values(request.POST, assignment), submission_id=clock.submission_id)
+    try:
+        if assignment.task.kind == TaskKind.DEMONSTRATION:
+            submit_demonstration(request, assignment, clock)
+        else:
+            form.problems = submit_ranking(request, assignment, clock)
+    except PlackettError as problem:
+        form.notice = problem.message
+    if form.problems or form.notice:
+        return refused(request, access, assignment, form)
+    return submitted(request, assignment)
+
+
+def submit_demonstration(request: HttpRequest, assignment: Assignment, clock: submissions.Clock) -> None:
+    labels.demonstration_submit(
+        assignment=assignment,
+        text=request.POST.get("text", ""),
+        submission_id=clock.submission_id,
+        started_at=clock.started_at,
+        active_seconds=clock.active_seconds,
+        by=assignment.labeler,
+    )
+
+
+def submit_ranking(request: HttpRequest, assignment: Assignment, clock: submissions.Clock) -> Mapping[str, str]:
+    """Submit the ranking, or return what is wrong with it by field."""
+    read = submissions.read_ranking(request.POST, assignment, ranking_fields(assignment))
+    if read.problems:
+        return read.problems
+    labels.ranking_submit(
+        assignment=assignment,
+        items=[
+            labels.RankedItem(
+                response_id=answer.response_id, rank=answer.rank, rating=answer.rating, flags=answer.flags
+            )
+            for answer in read.answers
+        ],
+        submission_id=clock.submission_id,
+        started_at=clock.started_at,
+        active_seconds=clock.active_seconds,
+        by=assignment.labeler,
+    )
+    return {}
+
+
+def submitted(request: HttpRequest, assignment: Assignment) -> HttpResponse:
+    slug = assignment.labeler.project.slug
+    if "editing" in request.POST:
+        messages.success(request, _("Saved as a new revision of your label."))
+        url = reverse("frontend:history", args=[slug])
+    else:
+        messages.success(request, _("Your label has been saved."))
+        url = next_url(request, assignment.labeler)
+    return JsonResponse({"next": url}) if wants_json(request) else redirect(url)
+
+
+def refused(request: HttpRequest, access: ProjectAccess, assignment: Assignment, form: Form) -> HttpResponse:
+    if not wants_json(request):
+        return task_page(request, access, assignment, form, status=422)
+    problem = form.notice or " ".join(form.problems.values())
+    return JsonResponse({"problem": problem, "fields": dict(form.problems)}, status=422)
+
+
+def task_page(
+    request: HttpRequest, access: ProjectAccess, assignment: Assignment, form: Form, status: int = 200
+) -> HttpResponse:
+    revisions = label_selectors.label_history(assignment)
+    context = {
+        "access": access,
+        "section": "label" if not revisions else "history",
+        "assignment": assignment,
+        "prompt": assignment.task.prompt,
+        "form": form,
+        "started_at": form.values.get("started_at") or timezone.now().isoformat(),
+        "revisions": revisions,
+        "is_restored": bool(assignment.draft) and request.method == "GET",
+        "skip_reasons": SkipReason.choices,
+        "guideline": guidelines_current(access.project),
+        "heartbeat_seconds": max(2, settings.LABEL_LEASE_SECONDS // 4),
+    }
+    if assignment.task.kind == TaskKind.DEMONSTRATION:
+        return render(request, "frontend/labeling/demonstrate.html", context, status=status)
+    return render(request, "frontend/labeling/rank.html", context | ranking_context(assignment, form), status=status)
+
+
+def ranking_context(assignment: Assignment, form: Form) -> dict[str, Any]:
+    fields = ranking_fields(assignment)
+    scale = range(fields["rating"]["minimum"], fields["rating"]["maximum"] + 1)
+    return {
+        "answers": submissions.answers_of(assignment, form.values, form.problems),
+        "ratings": [str(rating) for rating in scale],
+        "ranks": [str(rank) for rank in range(1, len(assignment.presented_order) + 1)],
+        "flags": [(flag, Flag(flag).label) for flag in fields["flags"]],
+        "touched": form.values.get("touched", ""),
+    }
+
+
+def ranking_fields(assignment: Assignment) -> dict[str, Any]:
+    return form_current(assignment.task.project, TaskKind.RANKING).fields
+
+
+def starting_values(assignment: Assignment) -> Values:
+    """A draft if there is one, else the label as it stands, else an empty form."""
+    if assignment.draft:
+        return assignment.draft
+    current = label_selectors.label_current(assignment)
+    if isinstance(current, Demonstration):
+        return submissions.demonstration_values(current)
+    if isinstance(current, Ranking):
+        return submissions.ranking_values(current)
+    return {}
+
+
+@signed_in
+@require_POST
+def draft(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResponse:
+    __, task_in_hand = assignment_for(request.user, slug, assignment_id)
+    saved_at = queue.draft_save(assignment=task_in_hand, draft=submissions.draft_from(request.POST, task_in_hand))
+    return JsonResponse({"saved_at": saved_at.isoformat()})
+
+
+@signed_in
+@require_POST
+def heartbeat(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResponse:
+    """Keep the task in this labeler's hands while the page is open; 409 says that it no longer is."""
+    __, task_in_hand = assignment_for(request.user, slug, assignment_id)
+    try:
+        lease_until = queue.assignment_heartbeat(assignment=task_in_hand)
+    except PlackettError as problem:
+        return JsonResponse({"problem": problem.message}, status=409)
+    return JsonResponse({"lease_until": lease_until.isoformat()})
+
+
+@signed_in
+@require_POST
+def skip(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResponse:
+    access, task_in_hand = assignment_for(request.user, slug, assignment_id)
+    try:
+        queue.assignment_skip(
+            assignment=task_in_hand,
+            reason=request.POST.get("reason", ""),
+            note=request.POST.get("note", "").strip(),
+            by=task_in_hand.labeler,
+        )
+    except PlackettError as problem:
+        return task_page(
+            request, access, task_in_hand, Form(starting_values(task_in_hand), notice=problem.message), status=422
+        )
+    messages.info(request, _("Skipped."))
+    return redirect(next_url(request, task_in_hand.labeler))
+
+
+# --- Looking back, and the guidelines ------------------------------------------------------------------------------
+
+
+@login_required
+def history(request: HttpRequest, slug: str) -> HttpResponse:
+    """One's own labels, newest first; each opens to be looked at and edited."""
+    access, membership = labeler_for(request.user, slug)
+    page = Paginator(label_selectors.labels_of(membership), LABELS_A_PAGE).get_page(request.GET.get("page"))
+    return render(request, "frontend/labeling/history.html", {"access": access, "section": "history", "page": page})
+
+
+@login_required
+def guidelines(request: HttpRequest, slug: str) -> HttpResponse:
+    """The guidelines in force, or an earlier version of them by `?version=`."""
+    access = project_for(request.user, slug, Capability.READ_GUIDELINES)
+    versions = list(access.project.guidelines.all())
+    wanted = request.GET.get("version")
+    shown = next((row for row in versions if str(row.version) == wanted), None) if wanted else (versions or [None])[0]
+    if wanted and shown is None:
+        raise Http404
+    context = {"access": access, "section": "guidelines", "versions": versions, "shown": shown}
+    context["may_edit"] = access.can(Capability.EDIT_GUIDELINES)
+    return render(request, "frontend/labeling/guidelines.html", context)

@@ -1,0 +1,93 @@
+"""A real browser against a real server. Without Chromium these tests are skipped, and say so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+CHROMIUM_FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+CHROMIUM = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here not in item.path.parents:
+            continue
+        item.add_marker("browser")
+        if CHROMIUM is None:
+            item.add_marker(pytest.mark.skip(reason="no Chromium here: install the package chromium to run these"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _database_beside_the_browsers_loop() -> None:
+    """Playwright runs an event loop in this thread, where Django would refuse to touch the database."""
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_browser(browser, live_server) -> Iterator[Callable]:
+    """`open_browser(user, **context options)`: a page of its own, signed in as that person (or as nobody).
+
+    A script error or a violation of the content policy on any page fails the test.
+    """
+    contexts, problems = [], []
+
+    def note(message) -> None:
+        if "Content Security Policy" in message.text or "Refused to" in message.text:
+            problems.append(message.text)
+
+    def open_as(user=None, **options):
+        context = browser.new_context(
+            base_url=live_server.url, **({"viewport": {"width": 1400, "height": 900}} | options)
+        )
+        contexts.append(context)
+        if user is not None:
+            context.add_cookies([session_cookie(user, live_server.url)])
+        page = context.new_page()
+        page.set_default_timeout(8000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", note)
+        return page
+
+    yield open_as
+    for context in contexts:
+        context.close()
+    assert not problems, problems
+
+
+def session_cookie(user, url: str) -> dict[str, str]:
+    from django.conf import settings
+    from django.test import Client
+
+    client = Client()
+    client.force_login(user)
+    return {
+        "name": settings.SESSION_COOKIE_NAME,
+        "value": client.cookies[settings.SESSION_COOKIE_NAME].value,
+        "url": url,
+    }

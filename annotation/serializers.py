@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from annotation.fields import Category, Flag, SkipReason
-from annotation.models import Assignment, ImportBatch, Pool, Project, Prompt, Split
+from annotation.models import Assignment, ImportBatch, Origin, Pool, Project, Prompt, Purpose, Split
 
 
 class MessageSerializer(serializers.Serializer):
@@ -135,11 +135,65 @@ class PromptFilter(serializers.Serializer):
     language = serializers.CharField(required=False, max_length=16)
 
 
+def listed(choices: list[tuple[str, Any]] | None = None) -> serializers.ListField:
+    """A filter that may be given several times: ?pools=sft&pools=rm."""
+    child = serializers.ChoiceField(choices=choices) if choices else serializers.CharField(max_length=16)
+    return serializers.ListField(child=child, required=False)
+
+
+class RowFilter(serializers.Serializer):
+    """Which labels; a filter that is left out restricts nothing."""
+
+    pools = listed(Pool.choices)
+    splits = listed(Split.choices)
+    categories = listed(Category.choices)
+    languages = listed()
+    origins = listed(Origin.choices)
+    purpose = serializers.ChoiceField(choices=[("", "both"), *Purpose.choices], required=False, allow_blank=True)
+    overlap = serializers.ChoiceField(choices=["all", "latest"], required=False)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+
+
+class LabelRow(serializers.Serializer):
+    """What canonical rows of all labels have."""
+
+    id = serializers.UUIDField()
+    prompt = MessageSerializer(many=True)
+    labeler = serializers.CharField(help_text="A pseudonym")
+    guideline_version = serializers.IntegerField(allow_null=True)
+    form_version = serializers.IntegerField(allow_null=True)
+    origin = serializers.ChoiceField(choices=Origin.choices)
+    revision = serializers.IntegerField()
+    language = serializers.CharField()
+    split = serializers.ChoiceField(choices=Split.choices)
+    pool = serializers.ChoiceField(choices=Pool.choices)
+
+
+class DemonstrationRow(LabelRow):
+    completion = MessageSerializer(many=True)
+    category = serializers.ChoiceField(choices=Category.choices)
+
+
 class CompletionRow(serializers.Serializer):
-    id = serializers.CharField()
+    id = serializers.UUIDField()
     content = serializers.CharField()
     author = serializers.CharField(help_text="human, model or imported")
     model = serializers.CharField(allow_null=True)
-    decoding = serializers.DictField(allow_null=True)
-    rating = serializers.IntegerField(allow_null=True)
-    flags = serializers.ListField(child=serializers.CharField())
+    decoding = serializers.DictField()
+    ratings = serializers.DictField(child=serializers.IntegerField(), help_text="{overall: 1..7}")
+    flags = serializers.ListField(child=serializers.ChoiceField(choices=Flag.choices))
+
+
+class RankingRow(LabelRow):
+    prompt_fields = serializers.DictField()
+    completions = CompletionRow(many=True)
+    ranks = serializers.ListField(child=serializers.IntegerField(allow_null=True))
+    presented_order = serializers.ListField(child=serializers.UUIDField())
+    purpose = serializers.ChoiceField(choices=Purpose.choices)
+    counts = serializers.BooleanField()
+    started_at = serializers.DateTimeField()
+    submitted_at = serializers.DateTimeField()
+    active_seconds = serializers.FloatField()
+    batch = serializers.UUIDField(allow_null=True)
+    round = serializers.IntegerField(allow_null=True)

@@ -273,6 +273,12 @@ class PPOConfig(TrainingConfig):
     kl_coef: float = setting(0.03, minimum=0, maximum=10)
     """Weight of the KL penalty per token, beta; InstructGPT used 0.02."""
 
+    kl_target: float = setting(0.0, minimum=0)
+    """Steer kl_coef so that the KL stays near this many nats a response (Ziegler et al. 2019: 6); 0 keeps kl_coef."""
+
+    kl_horizon: int = setting(10_000, minimum=1)
+    """Rollouts over which kl_coef is steered, where there is a kl_target; fewer steer faster."""
+
     gamma: float = setting(1.0, above=0, maximum=1)
     """Discount of later rewards."""
 
@@ -312,6 +318,13 @@ class PPOConfig(TrainingConfig):
     max_approx_kl: float = setting(0.0, minimum=0)
     """End an update's remaining optimiser steps when the policy has moved this far from its rollouts; 0 never."""
 
+    max_ratio: float = setting(10.0, minimum=0)
+    """Leave out an optimiser step whose mean probability ratio is above this, which is damage; 0 takes every step."""
+
+    generation_batch_tokens: int = setting(16_384, minimum=1)
+    """Most tokens, prompts and room for answers together, that are decoded side by side; lower it when memory runs
+    out."""
+
     eval_every: int = setting(10, minimum=0)
     """Answer the held-out prompts each so many updates (and at the end); 0 only at the end."""
 
@@ -350,6 +363,13 @@ class SampleConfig(StageConfig):
 
     batch_tokens: int = setting(16_384, minimum=1)
     """Most tokens generated side by side, padding included."""
+
+    retries: int = setting(3, minimum=0, maximum=100)
+    """Rounds in which an answer equal to another one of its prompt is drawn anew; what is left then is kept, and
+    counted."""
+
+    checkpoint_every_seconds: float = setting(600.0, minimum=0)
+    """Save what has been sampled each so many seconds; 0 only when stopped."""
 
     sample_count: int = setting(4, minimum=0, maximum=64)
     """Answers that are shown on the run's page."""

@@ -30,8 +30,8 @@ COMPACT_BELOW = 0.75  # finished rows leave the batch when the live ones are few
 class Decoding:
     """How tokens are chosen.
 
-    `top_p` below 1 and `top_k` above 0 cut the distribution. Rollouts of PPO are never cut: the ratio would be biased by
-    the mass that is missing (huggingface/trl issue 6789).
+    `top_p` below 1 and `top_k` above 0 cut the distribution. Rollouts of PPO are never cut: the ratio would be biased
+    by the mass that is missing (huggingface/trl issue 6789).
     """
 
     max_new_tokens: int

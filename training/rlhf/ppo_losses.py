@@ -22,6 +22,8 @@ class PolicyLoss(NamedTuple):
     """(), number of tokens whose ratio lies outside 1 +- cliprange."""
     ratio: Tensor
     """(), sum over tokens of ratio = policy probability / old policy probability."""
+    ratio_error: Tensor
+    """(), sum over tokens of |ratio - 1|: 0 before the first optimiser step."""
     ratio_max: Tensor
     """(), largest ratio."""
 
@@ -71,6 +73,7 @@ def policy_loss(
         approx_kl=approx_kl,
         clipped=outside,
         ratio=ratio.detach().sum(),
+        ratio_error=(ratio.detach() - 1.0).abs().sum(),
         ratio_max=ratio.detach().max(),
     )
 

@@ -11,6 +11,8 @@ Rules that everything else relies on:
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,30 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) ->
         tokenizer.chat_template = PLAIN_TEMPLATE
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def check_same_tokens(
+    tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase, name: str, other_name: str
+) -> None:
+    """Raise ModelError unless two models read a conversation as the same ids: their hashes must be equal."""
+    for what, mine, theirs in zip(
+        ("tokenizer", "chat template"), fingerprints(tokenizer), fingerprints(other), strict=True
+    ):
+        if mine != theirs:
+            raise ModelError(
+                f"the {other_name} has another {what} than the {name} ({theirs[:12]} and {mine[:12]});"
+                f" train the {other_name} from the same base model, or choose one that was"
+            )
+
+
+def fingerprints(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """Hashes of (vocabulary, how text is split, control tokens) and of the chat template."""
+    control = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    backend = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else tokenizer.get_vocab()
+    for setting in ("padding", "truncation"):  # how it was last called, not what it is
+        backend.pop(setting, None)
+    content = json.dumps([backend, control], sort_keys=True)
+    return tuple(hashlib.sha256(text.encode()).hexdigest() for text in (content, str(tokenizer.chat_template)))  # type: ignore[return-value]
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:

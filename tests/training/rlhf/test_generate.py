@@ -79,11 +79,11 @@ def test_items_3_and_14_logprobs_of_generation_equal_the_training_forwards(famil
 
 
 def test_planted_bug_padding_on_the_wrong_side_is_seen_in_the_logprobs(monkeypatch):
-    monkeypatch.setattr(
-        module,
-        "pad_left",
-        lambda prompts, pad: (lambda ids, n: (ids, length_mask(n, ids.shape[1])))(*pad_right(prompts, pad)),
-    )
+    def pad_wrongly(prompts, pad):
+        ids, lengths = pad_right(prompts, pad)
+        return ids, length_mask(lengths, ids.shape[1])
+
+    monkeypatch.setattr(module, "pad_left", pad_wrongly)
     model = tiny_policy()
     given = answers(model)
     assert (given.logprobs - training_logprobs(model, PROMPTS, given, 1.0)).abs().max() > 1e-2

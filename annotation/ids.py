@@ -8,12 +8,14 @@ import uuid
 
 
 def uuid7() -> uuid.UUID:
-    """Return a UUID version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, then random bits.
+    """Return a UUID version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, 12 of their fraction, then random bits.
 
-    Sorting by id is sorting by age, and new rows land at the end of the index, which random UUIDs would scatter.
+    Sorting by id is sorting by age, and new rows land at the end of the index, which random UUIDs would scatter. The
+    fraction (section 6.2, method 3) keeps rows that one process makes in one go in the order in which it made them.
     """
-    milliseconds = time.time_ns() // 1_000_000
-    value = bytearray(milliseconds.to_bytes(6, "big") + os.urandom(10))
-    value[6] = (value[6] & 0x0F) | 0x70
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    fraction = nanoseconds * 4096 // 1_000_000
+    value = bytearray(milliseconds.to_bytes(6, "big") + fraction.to_bytes(2, "big") + os.urandom(8))
+    value[6] |= 0x70
     value[8] = (value[8] & 0x3F) | 0x80
     return uuid.UUID(bytes=bytes(value))

@@ -25,7 +25,8 @@ DEFAULT_GUIDELINES = """\
 Say it in your own words, in the language of the prompt, no longer than it needs to be.
 
 **Rating and ranking answers.** Read the prompt and every answer to its end. Rate each answer from 1 (worst) to 7 (best)
-and tick what applies to it. Then put all answers in order, the best first. Answers that are equally good may share a place.
+and tick what applies to it. Then put all answers in order, the best first. Answers that are equally good may share a
+place.
 
 - Prefer the answer that does what was asked, and everything that was asked.
 - An answer that makes something up is worse than one that says it does not know.
@@ -41,6 +42,8 @@ PROJECT_SETTINGS = frozenset(
 
 class AccountError(PlackettError):
     """An account, a project or a membership that can't be as asked."""
+
+
 SPLIT_SETTINGS = frozenset({"split_salt", "validation_percent", "test_percent"})
 
 
@@ -57,7 +60,9 @@ def user_create(
     """Make an account. Without a password its owner signs in by a link."""
     user = User(username=username.strip(), email=email, language=language, is_superuser=is_superuser)
     if User.objects.filter(username__iexact=user.username).exists():
-        raise AccountError(_("There is an account named %(name)s already. Choose another name.") % {"name": user.username})
+        raise AccountError(
+            _("There is an account named %(name)s already. Choose another name.") % {"name": user.username}
+        )
     try:
         if password is not None:
             validate_password(password, user)
@@ -111,7 +116,7 @@ def apply_settings(project: Project, settings: dict[str, Any]) -> None:
 
 
 def free_slug(name: str) -> str:
-    """Return an address for a project of this name that no other has; a name without Latin letters gets a random one."""
+    """Return an address for a project of this name that no other has; random where the name has no Latin letters."""
     stem = slugify(name)[:50].strip("-") or f"project-{secrets.token_hex(3)}"
     taken = set(Project.objects.filter(slug__startswith=stem).values_list("slug", flat=True))
     if stem not in taken:
@@ -188,7 +193,9 @@ def labeler_without_account(project: Project, name: str, *, is_simulated: bool) 
 
 def check_role(role: str) -> None:
     if role not in Role.values:
-        raise AccountError(_("There is no role %(role)s. Choose one of: %(roles)s.") % {"role": role, "roles": ", ".join(Role.values)})
+        raise AccountError(
+            _("There is no role %(role)s. Choose one of: %(roles)s.") % {"role": role, "roles": ", ".join(Role.values)}
+        )
 
 
 def keep_an_admin(membership: Membership) -> None:

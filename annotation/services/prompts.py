@@ -37,7 +37,7 @@ class PromptRow:
     category: str = Category.OTHER
     language: str = "en"
     group: str = ""
-    """Author, organisation or cluster of near-duplicates; prompts of one group share a split. Empty: a group of its own."""
+    """Author, organisation or cluster of near-duplicates; a group shares one split. Empty: alone in its group."""
     source_name: str = ""
     source_id: str = ""
     author: Membership | None = None
@@ -130,11 +130,13 @@ def insert_fresh(project: Project, prompts: list[Prompt], report: AddReport) -> 
     """Insert, and where another process inserted the same text meanwhile, take its row for ours."""
     Prompt.objects.bulk_create(prompts, ignore_conflicts=True)
     stored = dict(
-        Prompt.objects.filter(project=project, content_hash__in=[prompt.content_hash for prompt in prompts]).values_list(
-            "content_hash", "pk"
-        )
+        Prompt.objects.filter(
+            project=project, content_hash__in=[prompt.content_hash for prompt in prompts]
+        ).values_list("content_hash", "pk")
     )
-    replaced = {prompt.pk: stored.get(prompt.content_hash) for prompt in prompts if stored.get(prompt.content_hash) != prompt.pk}
+    replaced = {
+        prompt.pk: stored.get(prompt.content_hash) for prompt in prompts if stored.get(prompt.content_hash) != prompt.pk
+    }
     report.added += len(prompts) - len(replaced)
     report.known += len(replaced)
     if replaced:
@@ -162,9 +164,7 @@ def revive(prompt: Prompt, batch: ImportBatch | None) -> None:
         Prompt.objects.filter(pk=prompt.pk).update(withdrawn_at=None, batch=batch)
 
 
-def prompt_of_row(
-    project: Project, row: PromptRow, pool: str, source: str, batch: ImportBatch | None
-) -> Prompt:
+def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batch: ImportBatch | None) -> Prompt:
     messages: list[Message] = clean_messages(row.messages)
     digest = content_hash(messages)
     group = short(row.group, 200, "group") or digest

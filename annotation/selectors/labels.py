@@ -1,0 +1,105 @@
+"""Labels as their labeler looks back at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, overload
+from uuid import UUID
+
+from django.db.models import Count, QuerySet
+from django.utils import timezone
+
+from annotation.models import Assignment, Demonstration, Membership, Project, Ranking, Response
+
+AnyLabel = Demonstration | Ranking
+
+
+class LabelList(Sequence[AnyLabel]):
+    """A labeler's current labels of both kinds, newest first, read a page at a time: what a Paginator wants."""
+
+    def __init__(self, labeler: Membership) -> None:
+        self.labeler = labeler
+        self.length: int | None = None
+
+    def current(self, kind: type[Demonstration] | type[Ranking]) -> QuerySet[Any]:
+        return kind._default_manager.filter(labeler=self.labeler, is_current=True)
+
+    def __len__(self) -> int:
+        if self.length is None:
+            self.length = self.current(Demonstration).count() + self.current(Ranking).count()
+        return self.length
+
+    def count(self, value: object = None) -> int:
+        return len(self)
+
+    @overload
+    def __getitem__(self, index: int) -> AnyLabel: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[AnyLabel]: ...
+    def __getitem__(self, index: int | slice) -> AnyLabel | list[AnyLabel]:
+        if isinstance(index, slice):
+            return self.page(index)
+        return self.page(slice(index, index + 1))[0]
+
+    def __iter__(self) -> Iterator[AnyLabel]:
+        return iter(self.page(slice(None)))
+
+    def page(self, which: slice) -> list[AnyLabel]:
+        keys = self.current(Demonstration).order_by().values_list("submitted_at", "id")
+        other = self.current(Ranking).order_by().values_list("submitted_at", "id")
+        ids: list[UUID] = [key for _moment, key in keys.union(other, all=True).order_by("-submitted_at", "-id")[which]]
+        shown = ("task", "prompt", "assignment")
+        found: dict[UUID, AnyLabel] = {
+            label.pk: label
+            for label in chain(
+                Demonstration.objects.filter(pk__in=ids).select_related(*shown, "response"),
+                Ranking.objects.filter(pk__in=ids).select_related(*shown),
+            )
+        }
+        return [found[key] for key in ids]
+
+
+def labels_of(labeler: Membership) -> LabelList:
+    """The labels that a member made, as they stand now."""
+    return LabelList(labeler)
+
+
+def done_by(labeler: Membership) -> dict[str, int]:
+    """How many tasks this labeler has labeled: {"today", "total"}."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    counts = {"today": 0, "total": 0}
+    for kind in (Demonstration, Ranking):
+        current: QuerySet[Any] = kind._default_manager.filter(labeler=labeler, is_current=True)
+        counts["total"] += current.count()
+        counts["today"] += current.filter(submitted_at__gte=midnight).count()
+    return counts
+
+
+def label_current(assignment: Assignment) -> AnyLabel | None:
+    """The label of an assignment as it stands, or None while there is none."""
+    revisions = label_history(assignment)
+    return next((label for label in revisions if label.is_current), None)
+
+
+def label_history(assignment: Assignment) -> list[AnyLabel]:
+    """The revisions of an assignment's label, newest first."""
+    demonstrations = Demonstration.objects.filter(assignment=assignment).select_related("response", "guideline")
+    rankings = Ranking.objects.filter(assignment=assignment).select_related("guideline")
+    found: list[AnyLabel] = [*demonstrations, *rankings.prefetch_related("ranked_responses__response")]
+    return sorted(found, key=lambda label: -label.revision)
+
+
+def responses_presented(assignment: Assignment) -> list[Response]:
+    """The task's answers in the order in which this labeler sees them."""
+    found = {str(response.pk): response for response in assignment.task.responses.all()}
+    return [found[key] for key in assignment.presented_order]
+
+
+def label_counts(project: Project) -> dict[str, dict[str, int]]:
+    """How many current labels there are, {kind: {origin: n}}."""
+    counts: dict[str, dict[str, int]] = {}
+    for name, kind in (("demonstrations", Demonstration), ("rankings", Ranking)):
+        current: QuerySet[Any] = kind._default_manager.filter(project=project, is_current=True).order_by()
+        counts[name] = dict(current.values_list("origin").annotate(number=Count("id")))
+    return counts

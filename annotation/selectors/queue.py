@@ -1,0 +1,49 @@
+"""How the queue stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Now
+
+from annotation.models import Assignment, AssignmentStatus, Membership, Project, Task, TaskKind, TaskState
+from annotation.services.queue import candidates
+
+COUNTED_AT_MOST = 1000
+
+
+@dataclass
+class KindCounts:
+    """One kind of task: how many of each state, the labels wanted still, the leases that are out now."""
+
+    open: int = 0
+    complete: int = 0
+    withdrawn: int = 0
+    open_slots: int = 0
+    in_work: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.open + self.complete + self.withdrawn
+
+
+def queue_counts(project: Project) -> dict[str, KindCounts]:
+    """How the project's queue stands, by kind of task, in two queries."""
+    counts = {str(kind): KindCounts() for kind in TaskKind.values}
+    states = Task.objects.filter(project=project).order_by().values_list("kind", "state")
+    for kind, state, number, slots in states.annotate(number=Count("id"), slots=Sum("open_slots")):
+        setattr(counts[kind], state, number)
+        if state == TaskState.OPEN:
+            counts[kind].open_slots = slots or 0
+    live = Assignment.objects.filter(
+        Q(status=AssignmentStatus.LEASED, lease_until__gte=Now()), task__project=project
+    ).order_by()
+    for kind, number in live.values_list("task__kind").annotate(number=Count("id")):
+        counts[kind].in_work = number
+    return counts
+
+
+def waiting_for(labeler: Membership) -> dict[str, int]:
+    """How many tasks of each kind this labeler could be given now, counted to a thousand at most."""
+    return {str(kind): candidates(labeler, kind).order_by()[:COUNTED_AT_MOST].count() for kind in TaskKind.values}

@@ -1,0 +1,295 @@
+"""Canonical rows: what every snapshot and export is made of. Streamed, in an order that never changes, in few queries.
+
+Labelers appear under their pseudonyms only. The names of the fields follow TRL's where TRL has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from annotation.errors import PlackettError
+from annotation.fields import Category
+from annotation.models import (
+    Demonstration,
+    Origin,
+    Pool,
+    Project,
+    Prompt,
+    Purpose,
+    RankedResponse,
+    Ranking,
+    Response,
+    Split,
+)
+
+CHUNK = 1000
+OVERLAPS = ("all", "latest")
+
+
+class QueryProblem(PlackettError):
+    """A query that asks for something that does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowQuery:
+    """Which rows. An empty list restricts nothing."""
+
+    pools: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    purpose: str = Purpose.TRAIN
+    """train or eval; empty for both. Only labels have one."""
+    overlap: str = "all"
+    """Where several labelers labeled a task: all of their labels, or the latest alone."""
+    extras: bool = False
+    """Also labels that came when the task had all it wanted."""
+    since: datetime | None = None
+    """Submitted (for prompts: added) at this time or later."""
+    until: datetime | None = None
+    """Submitted (for prompts: added) before this time."""
+
+
+KNOWN: dict[str, list[str]] = {
+    "pools": Pool.values,
+    "splits": Split.values,
+    "categories": Category.values,
+    "origins": Origin.values,
+}
+ELSEWHERE = frozenset({"ties", "tie_policy"})  # said in a snapshot's query, and meant for its exports
+
+
+def query_of(query: Mapping[str, Any] | RowQuery | None) -> RowQuery:
+    """Return the query that a form, the API or a snapshot wrote as a mapping, or refuse it in words."""
+    if isinstance(query, RowQuery):
+        return query
+    values: dict[str, Any] = {}
+    names = {item.name for item in fields(RowQuery)}
+    for name, value in (query or {}).items():
+        if name in ELSEWHERE:
+            continue
+        if name not in names:
+            raise QueryProblem(f"There is no filter {name}. Known filters: {', '.join(sorted(names))}.")
+        values[name] = query_value(name, value)
+    return RowQuery(**values)
+
+
+def query_value(name: str, value: Any) -> Any:
+    if name in {"since", "until"}:
+        return moment(name, value)
+    if name == "extras":
+        return bool(value)
+    if name == "overlap":
+        return one_of(name, value or "all", OVERLAPS)
+    if name == "purpose":
+        return one_of(name, value or "", ["", *Purpose.values])
+    listed = tuple(str(item) for item in ([value] if isinstance(value, str) else value or ()) if item)
+    for item in listed:
+        if name in KNOWN:
+            one_of(name, item, KNOWN[name])
+    return listed
+
+
+def one_of(name: str, value: Any, known: Any) -> str:
+    if value not in known:
+        raise QueryProblem(f"{name} is {value!r:.40}; it must be one of {', '.join(item for item in known if item)}.")
+    return str(value)
+
+
+def moment(name: str, value: Any) -> datetime | None:
+    if value in (None, "") or isinstance(value, datetime):
+        return value or None
+    try:
+        found: datetime | None = parse_datetime(str(value))
+        day = None if found else parse_date(str(value))
+    except ValueError:
+        found = day = None
+    if found is None and day is not None:
+        found = datetime(day.year, day.month, day.day)
+    if found is None:
+        raise QueryProblem(f"{name} is {value!r:.40}; write a date such as 2026-01-31.")
+    return found if timezone.is_aware(found) else timezone.make_aware(found)
+
+
+# --- Which labels ---------------------------------------------------------------------------------
+
+
+def demonstrations_for(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> QuerySet[Demonstration]:
+    return select_labels(Demonstration.objects.all(), project, query_of(query))
+
+
+def rankings_for(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> QuerySet[Ranking]:
+    return select_labels(Ranking.objects.all(), project, query_of(query))
+
+
+def prompts_for(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> QuerySet[Prompt]:
+    """The prompts that are still offered."""
+    asked = query_of(query)
+    prompts = Prompt.objects.filter(prompt_condition(asked, ""), project=project, withdrawn_at__isnull=True)
+    return within(prompts, asked, "created_at").order_by("id")
+
+
+def select_labels(labels: QuerySet[Any], project: Project, query: RowQuery) -> QuerySet[Any]:
+    labels = labels.filter(prompt_condition(query, "prompt__"), project=project, is_current=True)
+    if query.purpose:
+        labels = labels.filter(purpose=query.purpose)
+    if query.origins:
+        labels = labels.filter(origin__in=query.origins)
+    if not query.extras:
+        labels = labels.filter(counts=True)
+    labels = within(labels, query, "submitted_at")
+    if query.overlap == "latest":
+        # By id where two were submitted at one time, so that one and only one is the latest.
+        labels = labels.filter(~Exists(later_than(labels)))
+    return labels.order_by("id")
+
+
+def later_than(labels: QuerySet[Any]) -> QuerySet[Any]:
+    later = Q(submitted_at__gt=OuterRef("submitted_at")) | Q(
+        submitted_at=OuterRef("submitted_at"), pk__gt=OuterRef("pk")
+    )
+    return labels.filter(later, task=OuterRef("task"))
+
+
+def within(rows: QuerySet[Any], query: RowQuery, field: str) -> QuerySet[Any]:
+    if query.since:
+        rows = rows.filter(**{f"{field}__gte": query.since})
+    if query.until:
+        rows = rows.filter(**{f"{field}__lt": query.until})
+    return rows
+
+
+def prompt_condition(query: RowQuery, path: str) -> Q:
+    condition = Q()
+    for field, values in (
+        ("pool", query.pools),
+        ("split", query.splits),
+        ("category", query.categories),
+        ("language", query.languages),
+    ):
+        if values:
+            condition &= Q(**{f"{path}{field}__in": values})
+    return condition
+
+
+# --- Rows -----------------------------------------------------------------------------------------
+
+
+def demonstration_rows(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the demonstrations that the query selects as canonical rows, by id."""
+    for label in demonstrations_with_all(project, query).iterator(chunk_size=CHUNK):
+        yield demonstration_row(label)
+
+
+def demonstrations_with_all(
+    project: Project, query: Mapping[str, Any] | RowQuery | None = None
+) -> QuerySet[Demonstration]:
+    """As demonstrations_for, with all that `demonstration_row` reads."""
+    related = ("prompt", "response", "labeler", "guideline", "form")
+    return demonstrations_for(project, query).select_related(*related)
+
+
+def ranking_rows(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rankings that the query selects as canonical rows, by id."""
+    for label in rankings_with_all(project, query).iterator(chunk_size=CHUNK):
+        yield ranking_row(label)
+
+
+def rankings_with_all(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> QuerySet[Ranking]:
+    """As rankings_for, with all that `ranking_row` reads."""
+    ranked = RankedResponse.objects.select_related("response").order_by("response_id")
+    return (
+        rankings_for(project, query)
+        .select_related("prompt", "labeler", "guideline", "form", "task__round")
+        .prefetch_related(Prefetch("ranked_responses", queryset=ranked))
+    )
+
+
+def prompt_rows(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the prompts that the query selects as canonical rows, by id."""
+    for prompt in prompts_for(project, query).iterator(chunk_size=CHUNK):
+        yield prompt_row(prompt)
+
+
+def prompt_row(prompt: Prompt) -> dict[str, Any]:
+    return {
+        "id": str(prompt.pk),
+        "prompt": prompt.messages,
+        "category": prompt.category,
+        "language": prompt.language,
+        "group": prompt.group,
+        "split": prompt.split,
+        "pool": prompt.pool,
+    }
+
+
+def demonstration_row(label: Demonstration) -> dict[str, Any]:
+    return {
+        "id": str(label.pk),
+        "prompt": label.prompt.messages,
+        "completion": [{"role": "assistant", "content": label.response.text}],
+        "category": label.prompt.category,
+        "language": label.prompt.language,
+        "labeler": label.labeler.pseudonym,
+        "guideline_version": label.guideline.version if label.guideline else None,
+        "form_version": label.form.version if label.form else None,
+        "origin": label.origin,
+        "revision": label.revision,
+        "split": label.prompt.split,
+        "pool": label.prompt.pool,
+    }
+
+
+def ranking_row(label: Ranking) -> dict[str, Any]:
+    """`completions` are by id, whoever ranked them, and `ranks` stand in the same places; null was not ranked."""
+    ranked = list(label.ranked_responses.all())
+    shown = sorted(ranked, key=lambda item: item.position)
+    return {
+        "id": str(label.pk),
+        "prompt": label.prompt.messages,
+        "prompt_fields": {"category": label.prompt.category},
+        "completions": [completion(item) for item in ranked],
+        "ranks": [item.rank for item in ranked],
+        "presented_order": [str(item.response_id) for item in shown],
+        "labeler": label.labeler.pseudonym,
+        "guideline_version": label.guideline.version if label.guideline else None,
+        "form_version": label.form.version if label.form else None,
+        "purpose": label.purpose,
+        "origin": label.origin,
+        "counts": label.counts,
+        "started_at": label.started_at.isoformat(),
+        "submitted_at": label.submitted_at.isoformat(),
+        "active_seconds": label.active_seconds,
+        "language": label.prompt.language,
+        "batch": str(label.batch_id) if label.batch_id else None,
+        "round": label.task.round.number if label.task.round else None,
+        "revision": label.revision,
+        "split": label.prompt.split,
+        "pool": label.prompt.pool,
+    }
+
+
+def completion(item: RankedResponse) -> dict[str, Any]:
+    response = item.response
+    return {
+        "id": str(response.pk),
+        "content": response.text,
+        "author": response.origin,
+        "model": model_name(response),
+        "decoding": response.decoding,
+        "ratings": {} if item.rating is None else {"overall": item.rating},
+        "flags": item.flags,
+    }
+
+
+def model_name(response: Response) -> str | None:
+    """The id of our model, or the name that an import gave."""
+    return str(response.model_id) if response.model_id else response.imported_author or None

@@ -1,0 +1,323 @@
+"""Submitting and editing labels. No label is refused for coming late or twice; what is wrong in it is said in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, TypeVar
+from uuid import UUID, uuid5
+
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from annotation.conversations import clean_text, text_hash
+from annotation.errors import PlackettError
+from annotation.fields import default_ranking_fields
+from annotation.models import (
+    Assignment,
+    AssignmentStatus,
+    Demonstration,
+    FormVersion,
+    Guideline,
+    Origin,
+    RankedResponse,
+    Ranking,
+    Response,
+    ResponseOrigin,
+    Task,
+    TaskKind,
+)
+from annotation.rankings import Rank, ranks_validate
+from annotation.services import audit
+from annotation.services.audit import Actor
+from annotation.services.queue import check_own, complete_if_done, is_free, lock_task, take_slot
+
+MAX_ACTIVE_SECONDS = 24 * 3600.0
+AnyLabel = TypeVar("AnyLabel", Demonstration, Ranking)
+
+
+class LabelError(PlackettError):
+    """A label that says nothing usable yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedItem:
+    """What a labeler says of one answer."""
+
+    response_id: UUID
+    rank: int | None = None
+    rating: int | None = None
+    flags: Sequence[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What every submit carries, whatever the kind of label."""
+
+    assignment: Assignment
+    submission_id: UUID
+    started_at: datetime | None
+    active_seconds: float
+    by: Actor
+    origin: str
+    content: str
+    """A digest of what was submitted: a form sent again with other content is an edit, not a repetition."""
+
+    @property
+    def edit_id(self) -> UUID:
+        return uuid5(self.submission_id, self.content)
+
+
+def demonstration_submit(
+    *,
+    assignment: Assignment,
+    text: str,
+    submission_id: UUID,
+    started_at: datetime | None,
+    active_seconds: float,
+    by: Actor,
+    origin: str = Origin.HUMAN,
+) -> Demonstration:
+    """Keep the labeler's answer; on a task submitted before, as a new revision.
+
+    Raises: ConversationProblem for a text that can't be kept, LabelError, NotYours.
+    """
+    check_kind(assignment, TaskKind.DEMONSTRATION)
+    text = clean_text(text, what=_("the answer"))
+    submission = Submission(assignment, submission_id, started_at, active_seconds, by, origin, text_hash(text))
+    return submit_once(Demonstration, submission, lambda task, shared: add_demonstration(assignment, text, shared))
+
+
+def ranking_submit(
+    *,
+    assignment: Assignment,
+    items: Sequence[RankedItem],
+    submission_id: UUID,
+    started_at: datetime | None,
+    active_seconds: float,
+    by: Actor,
+    origin: str = Origin.HUMAN,
+) -> Ranking:
+    """Keep the labeler's ranking of the task's answers; on a task submitted before, as a new revision.
+
+    Raises: RankingProblem, LabelError, NotYours.
+    """
+    check_kind(assignment, TaskKind.RANKING)
+    form = form_of(assignment)
+    checked = check_items(assignment, items, form.fields if form else default_ranking_fields())
+    submission = Submission(assignment, submission_id, started_at, active_seconds, by, origin, digest_of(checked))
+    return submit_once(
+        Ranking, submission, lambda task, shared: add_ranking(assignment, checked, {"form": form, **shared})
+    )
+
+
+# --- Once, whatever the network does --------------------------------------------------------------
+
+
+def submit_once(
+    kind: type[AnyLabel], submission: Submission, add: Callable[[Task, dict[str, Any]], AnyLabel]
+) -> AnyLabel:
+    """Return the label of this submission, made now or by an earlier or concurrent sending of it."""
+    check_own(submission.assignment, submission.by)
+    try:
+        with transaction.atomic():
+            return submit(kind, submission, add)
+    except IntegrityError:  # a concurrent sending of it under another task's lock was first
+        label = kind.objects.filter(submission_id=submission.submission_id).first()
+        if label is None:
+            raise
+        return same_submission(label, submission)
+
+
+def submit(kind: type[AnyLabel], submission: Submission, add: Callable[[Task, dict[str, Any]], AnyLabel]) -> AnyLabel:
+    """Make the label under the task's lock, unless it is there."""
+    assignment = submission.assignment
+    task = lock_task(assignment.task_id)
+    key = submission.submission_id
+    known = find_sent(kind, submission)
+    if known is not None:
+        if content_of(known) == submission.content:
+            return known
+        key = submission.edit_id
+        edited = kind.objects.filter(submission_id=key).first()
+        if edited is not None:
+            return edited
+    counts = settle_assignment(task, assignment)
+    label = add(task, shared_fields(task, submission) | {"submission_id": key, "counts": counts})
+    complete_if_done(task)
+    audit.record(
+        project=task.project,
+        by=submission.by,
+        verb=f"{kind._meta.model_name}.submit",
+        target=label,
+        revision=label.revision,
+    )
+    return label
+
+
+def find_sent(kind: type[AnyLabel], submission: Submission) -> AnyLabel | None:
+    label = kind.objects.filter(submission_id=submission.submission_id).first()
+    return None if label is None else same_submission(label, submission)
+
+
+def same_submission(label: AnyLabel, submission: Submission) -> AnyLabel:
+    if label.assignment_id != submission.assignment.pk:
+        raise LabelError(_("This form was used for another task already. Reload the page, then submit again."))
+    return label
+
+
+def settle_assignment(task: Task, assignment: Assignment) -> bool:
+    """Mark the assignment submitted and return whether its label counts: it does where it holds a slot.
+
+    Whoever comes late takes a free slot; where there is none, the label is kept and does not count.
+    """
+    assignment.refresh_from_db()
+    if assignment.status != AssignmentStatus.SUBMITTED:
+        if assignment.slot is None and is_free(task):
+            assignment.slot = take_slot(task)
+        assignment.status = AssignmentStatus.SUBMITTED
+        changed = {"status": assignment.status, "slot": assignment.slot, "skip_reason": "", "skip_note": ""}
+        Assignment.objects.filter(pk=assignment.pk).update(ended_at=Now(), **changed)
+    Assignment.objects.filter(pk=assignment.pk).update(draft={}, draft_saved_at=None)
+    assignment.refresh_from_db()
+    return assignment.slot is not None
+
+
+def shared_fields(task: Task, submission: Submission) -> dict[str, Any]:
+    assignment = submission.assignment
+    started_at = started(submission)
+    return {
+        "project": task.project,
+        "task": task,
+        "assignment": assignment,
+        "prompt_id": task.prompt_id,
+        "labeler": assignment.labeler,
+        "guideline": guideline_at(task, started_at),
+        "origin": Origin.SIMULATED if assignment.labeler.is_simulated else submission.origin,
+        "purpose": task.purpose,
+        "started_at": started_at,
+        "active_seconds": seconds(submission.active_seconds),
+    }
+
+
+def next_revision(kind: type[AnyLabel], assignment: Assignment) -> int:
+    """Make room for a new current revision, under the task's lock, and return its number."""
+    latest = kind.objects.filter(assignment=assignment).order_by("-revision").values_list("revision", flat=True).first()
+    kind.objects.filter(assignment=assignment, is_current=True).update(is_current=False)
+    return (latest or 0) + 1
+
+
+# --- What is kept ---------------------------------------------------------------------------------
+
+
+def add_demonstration(assignment: Assignment, text: str, shared: dict[str, Any]) -> Demonstration:
+    revision = next_revision(Demonstration, assignment)
+    response = Response.objects.create(
+        project=shared["project"],
+        prompt_id=shared["prompt_id"],
+        text=text,
+        content_hash=text_hash(text),
+        origin=ResponseOrigin.HUMAN,
+        author=shared["labeler"],
+    )
+    return Demonstration.objects.create(response=response, revision=revision, form=form_of(assignment), **shared)
+
+
+def add_ranking(assignment: Assignment, items: Sequence[RankedItem], shared: dict[str, Any]) -> Ranking:
+    """Keep the ranking with the place at which each answer was shown."""
+    ranking = Ranking.objects.create(revision=next_revision(Ranking, assignment), **shared)
+    RankedResponse.objects.bulk_create(
+        RankedResponse(
+            ranking=ranking,
+            response_id=item.response_id,
+            position=position,
+            rank=item.rank,
+            rating=item.rating,
+            flags=list(item.flags),
+        )
+        for position, item in enumerate(items)
+    )
+    return ranking
+
+
+def guideline_at(task: Task, moment: datetime) -> Guideline | None:
+    """The version that was in force when the work began: the one the labeler had in front of them."""
+    versions = Guideline.objects.filter(project=task.project_id)
+    return versions.filter(created_at__lte=moment).first() or versions.order_by("version").first()
+
+
+def form_of(assignment: Assignment) -> FormVersion | None:
+    task = assignment.task
+    return FormVersion.objects.filter(project=task.project_id, kind=task.kind).order_by("-version").first()
+
+
+# --- Checks ---------------------------------------------------------------------------------------
+
+
+def check_kind(assignment: Assignment, kind: str) -> None:
+    if assignment.task.kind != kind:
+        raise LabelError(_("This task wants another kind of label. Reload the page."))
+
+
+def check_items(assignment: Assignment, items: Sequence[RankedItem], fields: dict[str, Any]) -> list[RankedItem]:
+    """Return the items in presented order with dense ranks, or say what is wrong with them."""
+    by_id = {str(item.response_id): item for item in items}
+    if len(by_id) < len(items):
+        raise LabelError(_("An answer is in the ranking twice. Reload the page, then rank again."))
+    if set(by_id) != set(assignment.presented_order):
+        raise LabelError(_("The ranking is not of this task's answers. Reload the page, then rank again."))
+    ordered = [by_id[key] for key in assignment.presented_order]
+    ranks = ranks_validate(
+        [item.rank for item in ordered],
+        allow_ties=fields.get("allow_ties", True),
+        allow_partial=fields.get("allow_partial", False),
+    )
+    return [checked_item(item, rank, fields) for item, rank in zip(ordered, ranks, strict=True)]
+
+
+def checked_item(item: RankedItem, rank: Rank, fields: dict[str, Any]) -> RankedItem:
+    low, high = fields["rating"]["minimum"], fields["rating"]["maximum"]
+    rating = item.rating
+    if rating is not None and (isinstance(rating, bool) or not isinstance(rating, int) or not low <= rating <= high):
+        words = _("A rating is %(rating)s; it must be a whole number from %(low)d to %(high)d.")
+        raise LabelError(words % {"rating": repr(rating)[:40], "low": low, "high": high})
+    if isinstance(item.flags, str) or not all(isinstance(flag, str) for flag in item.flags):
+        raise LabelError(_("The flags must be a list of names."))
+    unknown = sorted(set(item.flags) - set(fields["flags"]))
+    if unknown:
+        words = _("There is no flag %(flag)s in this project's form. Known flags: %(known)s.")
+        raise LabelError(words % {"flag": unknown[0][:40], "known": ", ".join(fields["flags"])})
+    flags = [flag for flag in fields["flags"] if flag in set(item.flags)]
+    return RankedItem(response_id=item.response_id, rank=rank, rating=rating, flags=flags)
+
+
+def started(submission: Submission) -> datetime:
+    """When the work began: not in the future, whatever the browser's clock says."""
+    now = timezone.now()
+    if submission.started_at is None:
+        return submission.assignment.assigned_at
+    return min(submission.started_at, now)
+
+
+def seconds(value: float) -> float:
+    """Active seconds within reason: a broken clock must not cost a label."""
+    return min(max(float(value), 0.0), MAX_ACTIVE_SECONDS) if math.isfinite(value) else 0.0
+
+
+def content_of(label: Demonstration | Ranking) -> str:
+    if isinstance(label, Demonstration):
+        return label.response.content_hash
+    ranked = label.ranked_responses.order_by("position")
+    return digest_of(
+        [RankedItem(response_id=row.response_id, rank=row.rank, rating=row.rating, flags=row.flags) for row in ranked]
+    )
+
+
+def digest_of(items: Sequence[RankedItem]) -> str:
+    said = [(str(item.response_id), item.rank, item.rating, sorted(item.flags)) for item in items]
+    return sha256(repr(sorted(said)).encode()).hexdigest()

@@ -1,0 +1,311 @@
+"""The queue: who gets which task, for how long, and what becomes of a task that comes back.
+
+The invariants, and what keeps them:
+- A task never has more than `overlap` labels that count: slots are given under the task's row lock (on SQLite: under
+  the database's write lock, which every transaction takes at its start), and (task, slot) is unique.
+- No slot is lost: `open_slots` changes in the same transaction and under the same lock as the assignment that holds it.
+- A labeler meets a task once: (task, labeler) is unique; a lease that ran out is taken up again in the same row, with
+  its draft and its order.
+Locks are taken in one order, labeler before task, and a claim holds one task, so claims can't deadlock.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from annotation.errors import PlackettError
+from annotation.fields import SkipReason
+from annotation.models import Assignment, AssignmentStatus, Membership, Task, TaskKind, TaskResponse, TaskState
+from annotation.roles import Capability
+from annotation.services import audit
+from annotation.services.audit import Actor
+
+RELEASED_AT_ONCE = 50
+MAX_NOTE = 2000
+Status = AssignmentStatus
+
+
+class QueueError(PlackettError):
+    """Something that can't be done with a task any more."""
+
+
+class NotYours(PlackettError):
+    """Somebody tried to work on a task in another's name, or without the role for it."""
+
+
+def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignment | None:
+    """Return the labeler's task in hand, or lease them the next one; None when there is nothing for them.
+
+    In order: the lease they hold, the task whose lease they lost and nobody else took, then by priority and age.
+    """
+    check_may_label(labeler)
+    kinds = [kind] if kind else list(TaskKind.values)
+    leases_release_expired(labeler=labeler)
+    with transaction.atomic():
+        # The same person in two tabs gets the same task in both.
+        Membership.objects.select_for_update(no_key=True).get(pk=labeler.pk)
+        return resume_lease(labeler, kinds) or regain_lost(labeler, kinds) or lease_new(labeler, kinds)
+
+
+def resume_lease(labeler: Membership, kinds: list[str]) -> Assignment | None:
+    """Return the task in the labeler's hands, with its time begun anew."""
+    held = (
+        labeler.assignments.filter(status=Status.LEASED, task__kind__in=kinds).order_by("-assigned_at", "-id").first()
+    )
+    if held is not None and extend_lease(held):
+        return read(held)
+    return None
+
+
+def regain_lost(labeler: Membership, kinds: list[str]) -> Assignment | None:
+    """Give the labeler back a task whose lease ran out, with its draft, while it still has a free slot."""
+    lost = Task.objects.filter(
+        assignments__labeler=labeler,
+        assignments__status=Status.EXPIRED,
+        kind__in=kinds,
+        state=TaskState.OPEN,
+        open_slots__gt=0,
+    ).order_by("-assignments__ended_at", "id")
+    task = lost.select_for_update(of=("self",), no_key=True, skip_locked=True).first()
+    if task is None:
+        return None
+    return lease_again(task, Assignment.objects.get(task=task, labeler=labeler))
+
+
+def lease_new(labeler: Membership, kinds: list[str]) -> Assignment | None:
+    """Lease the best task that this labeler has not met.
+
+    Tasks that another process has locked are passed by. Where only such are left, wait for them: passing by the last
+    task of a queue would leave its slot to nobody.
+    """
+    for skip_locked in (True, False):
+        for kind in heads_first(labeler, kinds):
+            # NO KEY UPDATE, so that others may insert rows that point at the task meanwhile.
+            lock = {"of": ("self",), "no_key": True, "skip_locked": skip_locked}
+            task = candidates(labeler, kind).select_for_update(**lock).first()
+            if task is not None:
+                return lease_to(labeler, task)
+        if not connection.features.has_select_for_update:
+            break
+    return None
+
+
+def candidates(labeler: Membership, kind: str) -> QuerySet[Task]:
+    """The tasks of a kind that this labeler may get, best first; in the order of the index `task_queue`."""
+    met = Assignment.objects.filter(task=OuterRef("pk"), labeler=labeler)
+    tasks = Task.objects.filter(
+        ~Exists(met), project=labeler.project_id, kind=kind, state=TaskState.OPEN, open_slots__gt=0
+    ).order_by("-priority", "id")
+    if kind == TaskKind.RANKING:
+        own = TaskResponse.objects.filter(task=OuterRef("pk"), response__author=labeler)
+        tasks = tasks.filter(~Exists(own))
+    return tasks
+
+
+def heads_first(labeler: Membership, kinds: list[str]) -> list[str]:
+    """The kinds in the order of their first waiting tasks, so that priority and age hold across kinds."""
+    if len(kinds) < 2:
+        return kinds
+    waiting = [(candidates(labeler, kind).values_list("priority", "id").first(), kind) for kind in kinds]
+    heads = [(-head[0], head[1], kind) for head, kind in waiting if head]
+    return [kind for _priority, _id, kind in sorted(heads)]
+
+
+def lease_to(labeler: Membership, task: Task) -> Assignment:
+    """Lease a locked task to a labeler who meets it for the first time."""
+    assignment = Assignment(task=task, labeler=labeler, lease_until=Now() + lease_time())  # type: ignore[misc]
+    assignment.slot = take_slot(task)
+    assignment.presented_order = shuffled_responses(task)
+    assignment.save(force_insert=True)
+    return read(assignment)
+
+
+def lease_again(task: Task, assignment: Assignment) -> Assignment:
+    """Lease a locked task to the labeler who had it; draft and order are as they left them."""
+    Assignment.objects.filter(pk=assignment.pk).update(
+        status=Status.LEASED, slot=take_slot(task), lease_until=Now() + lease_time(), ended_at=None
+    )
+    return read(assignment)
+
+
+def shuffled_responses(task: Task) -> list[str]:
+    """The task's answers in an order drawn for this labeler alone, so that no place is favoured."""
+    ids = [str(key) for key in task.task_responses.values_list("response_id", flat=True)]
+    random.SystemRandom().shuffle(ids)
+    return ids
+
+
+# --- Slots: only under the task's lock ------------------------------------------------------------
+
+
+def lock_task(task_id: Any) -> Task:
+    return Task.objects.select_for_update(of=("self",), no_key=True).get(pk=task_id)
+
+
+def is_free(task: Task) -> bool:
+    return task.state == TaskState.OPEN and task.open_slots > 0
+
+
+def take_slot(task: Task) -> int:
+    """Take the lowest free slot of a locked task."""
+    held = set(task.assignments.filter(slot__isnull=False).values_list("slot", flat=True))
+    slot = next(number for number in range(1, task.overlap + 1) if number not in held)
+    Task.objects.filter(pk=task.pk).update(open_slots=F("open_slots") - 1)
+    task.open_slots -= 1
+    return slot
+
+
+def give_slot_back(task: Task) -> None:
+    Task.objects.filter(pk=task.pk).update(open_slots=F("open_slots") + 1)
+    task.open_slots += 1
+
+
+def complete_if_done(task: Task) -> None:
+    """Take a locked task out of the queue when all its slots hold labels."""
+    if task.state == TaskState.OPEN and task.open_slots == 0:
+        labels = task.assignments.filter(status=Status.SUBMITTED, slot__isnull=False).count()
+        if labels == task.overlap:
+            Task.objects.filter(pk=task.pk).update(state=TaskState.COMPLETE)
+
+
+# --- Leases ---------------------------------------------------------------------------------------
+
+
+def leases_release_expired(*, labeler: Membership) -> int:
+    """Give back the slots of the project's leases that ran out, by the database's clock; return how many.
+
+    The labeler's own stay: theirs is what they are about to be given again.
+    """
+    expired = expired_leases().filter(task__project=labeler.project_id).exclude(labeler=labeler)
+    found = list(expired.order_by("lease_until").values_list("pk", "task_id")[:RELEASED_AT_ONCE])
+    return sum(release_expired(key, task_id) for key, task_id in found)
+
+
+def expired_leases() -> QuerySet[Assignment]:
+    return Assignment.objects.filter(status=Status.LEASED, lease_until__lt=Now())
+
+
+@transaction.atomic
+def release_expired(assignment_id: Any, task_id: Any) -> int:
+    task = Task.objects.select_for_update(of=("self",), no_key=True, skip_locked=True).filter(pk=task_id).first()
+    if task is None:  # someone is at it
+        return 0
+    released = expired_leases().filter(pk=assignment_id).update(status=Status.EXPIRED, slot=None, ended_at=Now())
+    if released:
+        give_slot_back(task)
+    return released
+
+
+def assignment_heartbeat(*, assignment: Assignment) -> datetime:
+    """Extend the lease of a task that someone has open, and return until when.
+
+    A lease that ran out is taken up again where nobody else took the slot.
+
+    Raises: QueueError where the task is no longer in this labeler's hands.
+    """
+    if not extend_lease(assignment):
+        regain(assignment)
+    assignment.refresh_from_db(fields=["lease_until", "status", "slot"])
+    return assignment.lease_until
+
+
+def extend_lease(assignment: Assignment) -> bool:
+    held = Assignment.objects.filter(pk=assignment.pk, status=Status.LEASED)
+    return bool(held.update(lease_until=Now() + lease_time()))
+
+
+@transaction.atomic
+def regain(assignment: Assignment) -> None:
+    task = lock_task(assignment.task_id)
+    assignment.refresh_from_db(fields=["status"])
+    if assignment.status == Status.LEASED:
+        extend_lease(assignment)
+    elif assignment.status == Status.EXPIRED and is_free(task):
+        lease_again(task, assignment)
+    elif assignment.status == Status.EXPIRED:
+        raise QueueError(
+            _("Your time on this task ran out and others have taken it. Submit all the same: your label is kept.")
+        )
+    elif assignment.status == Status.SUBMITTED:
+        raise QueueError(_("You have submitted this task. You find it under your labels."))
+    else:
+        raise QueueError(_("You have skipped this task. Submit all the same if you changed your mind."))
+
+
+def lease_time() -> timedelta:
+    return timedelta(seconds=settings.LABEL_LEASE_SECONDS)
+
+
+# --- Skips and drafts -----------------------------------------------------------------------------
+
+
+@transaction.atomic
+def assignment_skip(*, assignment: Assignment, reason: str, note: str = "", by: Actor) -> Assignment:
+    """Give a task back for good: it does not come to this labeler again."""
+    check_own(assignment, by)
+    if reason not in SkipReason.values:
+        raise QueueError(_("Choose why you skip this task."))
+    task = lock_task(assignment.task_id)
+    assignment.refresh_from_db()
+    if assignment.status == Status.SUBMITTED:
+        raise QueueError(_("You have submitted this task already, so it can't be skipped. Edit your label instead."))
+    if assignment.status == Status.LEASED:
+        give_slot_back(task)
+    Assignment.objects.filter(pk=assignment.pk).update(
+        status=Status.SKIPPED,
+        slot=None,
+        skip_reason=reason,
+        skip_note=note.replace("\0", "")[:MAX_NOTE],
+        ended_at=Now(),
+    )
+    audit.record(project=task.project, by=by, verb="assignment.skip", target=assignment, reason=reason)
+    return read(assignment)
+
+
+def draft_save(*, assignment: Assignment, draft: dict[str, Any]) -> datetime:
+    """Keep what is being written, whatever became of the lease, and return when it was saved."""
+    Assignment.objects.filter(pk=assignment.pk).update(draft=without_nul(draft), draft_saved_at=Now())
+    assignment.refresh_from_db(fields=["draft", "draft_saved_at"])
+    assert assignment.draft_saved_at is not None
+    return assignment.draft_saved_at
+
+
+def without_nul(value: Any) -> Any:
+    """A draft with what PostgreSQL can't keep taken out: a draft is saved, never refused."""
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", errors="replace").decode()
+    if isinstance(value, dict):
+        return {without_nul(key): without_nul(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return [without_nul(item) for item in value]
+    return value
+
+
+# --- Who ------------------------------------------------------------------------------------------
+
+
+def check_may_label(labeler: Membership) -> None:
+    if not labeler.can(Capability.LABEL):
+        raise NotYours(_("You don't label in this project. Ask its admin to make you a labeler."))
+
+
+def check_own(assignment: Assignment, by: Actor) -> None:
+    """Only the labeler who holds the assignment works on it, as a member or as the account behind it."""
+    mine = assignment.labeler_id == by.pk if isinstance(by, Membership) else assignment.labeler.user_id == by.pk
+    if not mine:
+        raise NotYours(_("This task was given to somebody else."))
+    check_may_label(assignment.labeler)
+
+
+def read(assignment: Assignment) -> Assignment:
+    """The assignment as the database has it now, with what its page shows."""
+    return Assignment.objects.select_related("task__prompt", "task__project", "labeler__project").get(pk=assignment.pk)

@@ -1,0 +1,148 @@
+"""Making tasks: one to write for each prompt, one to rank for each group of answers. Making them again adds none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import transaction
+
+from annotation.errors import PlackettError
+from annotation.models import Pool, Project, Prompt, Purpose, Response, Task, TaskKind, TaskResponse
+from annotation.services import audit
+from annotation.services.audit import Actor
+
+if TYPE_CHECKING:
+    from training.models import Round, Run
+
+CHUNK = 500
+MAX_K = 16
+
+
+class TaskError(PlackettError):
+    """Tasks that can't be made as asked."""
+
+
+@transaction.atomic
+def demonstration_tasks_create(
+    *, project: Project, prompts: Iterable[Prompt], by: Actor | None, overlap: int | None = None, priority: int = 0
+) -> int:
+    """Make a task to write an answer for each prompt that has none yet, and return how many were made."""
+    made, iterator = 0, iter(prompts)
+    while chunk := list(islice(iterator, CHUNK)):
+        made += demonstration_chunk(project, chunk, overlap or project.demonstration_overlap, priority)
+    if made:
+        audit.record(project=project, by=by, verb="tasks.create", target=project, kind="demonstration", made=made)
+    return made
+
+
+def demonstration_chunk(project: Project, prompts: list[Prompt], overlap: int, priority: int) -> int:
+    for prompt in prompts:
+        if prompt.project_id != project.pk:
+            raise TaskError(f"The prompt {prompt.pk} belongs to another project.")
+    have = set(Task.objects.filter(kind=TaskKind.DEMONSTRATION, prompt__in=prompts).values_list("prompt_id", flat=True))
+    tasks = [
+        Task(
+            project=project,
+            kind=TaskKind.DEMONSTRATION,
+            prompt=prompt,
+            overlap=overlap,
+            open_slots=overlap,
+            priority=priority,
+            purpose=purpose_of(prompt),
+        )
+        for prompt in prompts
+        if prompt.pk not in have and prompt.withdrawn_at is None
+    ]
+    Task.objects.bulk_create(tasks, ignore_conflicts=True)
+    return Task.objects.filter(pk__in=[task.pk for task in tasks]).count()
+
+
+@transaction.atomic
+def ranking_tasks_create(
+    *,
+    project: Project,
+    groups: Iterable[Sequence[Response]],
+    by: Actor | None,
+    purpose: str = "",
+    round: Round | None = None,
+    overlap: int | None = None,
+    priority: int = 0,
+) -> int:
+    """Make a task for each group of answers to one prompt, and return how many were made.
+
+    Of answers with the same text one is shown; a group with fewer than two different texts has nothing to rank. The
+    same group is one task however often it is handed in. Without a purpose, prompts of the eval pool are for
+    evaluation and all others for training.
+    """
+    made, iterator = 0, iter(groups)
+    while chunk := list(islice(iterator, CHUNK)):
+        shared = {
+            "purpose": purpose,
+            "round": round,
+            "overlap": overlap or project.ranking_overlap,
+            "priority": priority,
+        }
+        made += ranking_chunk(project, chunk, shared)
+    if made:
+        audit.record(project=project, by=by, verb="tasks.create", target=project, kind="ranking", made=made)
+    return made
+
+
+def ranking_chunk(project: Project, groups: list[Sequence[Response]], shared: dict[str, Any]) -> int:
+    prompts = Prompt.objects.in_bulk({response.prompt_id for group in groups for response in group})
+    wanted: dict[tuple[str, str], tuple[Task, list[Response]]] = {}
+    for group in groups:
+        distinct = list({response.content_hash: response for response in reversed(group)}.values())[::-1]
+        check_group(project, distinct)
+        if len(distinct) < 2 or prompts[distinct[0].prompt_id].withdrawn_at is not None:
+            continue
+        task = ranking_task(project, prompts[distinct[0].prompt_id], distinct, shared)
+        wanted[task.purpose, task.group_key] = (task, distinct)
+    keys = [key for _purpose, key in wanted]
+    have = set(Task.objects.filter(project=project, group_key__in=keys).values_list("purpose", "group_key"))
+    fresh = [pair for key, pair in wanted.items() if key not in have]
+    Task.objects.bulk_create([task for task, _group in fresh], ignore_conflicts=True)
+    stored = set(Task.objects.filter(pk__in=[task.pk for task, _group in fresh]).values_list("pk", flat=True))
+    TaskResponse.objects.bulk_create(
+        TaskResponse(task=task, response=response) for task, group in fresh if task.pk in stored for response in group
+    )
+    return len(stored)
+
+
+def ranking_task(project: Project, prompt: Prompt, group: Sequence[Response], shared: dict[str, Any]) -> Task:
+    return Task(
+        project=project,
+        kind=TaskKind.RANKING,
+        prompt=prompt,
+        open_slots=shared["overlap"],
+        group_key=group_key([response.pk for response in group]),
+        **shared | {"purpose": shared["purpose"] or purpose_of(prompt)},
+    )
+
+
+def check_group(project: Project, group: Sequence[Response]) -> None:
+    if len(group) > MAX_K:
+        raise TaskError(f"A group has {len(group)} answers; at most {MAX_K} can be ranked at once. Sample fewer.")
+    for response in group:
+        if response.project_id != project.pk or response.prompt_id != group[0].prompt_id:
+            raise TaskError("A group holds answers to different prompts; each group must answer one prompt.")
+
+
+def group_key(response_ids: Iterable[UUID]) -> str:
+    """Return the hash that names a set of answers, in whatever order they come."""
+    return sha256(",".join(sorted(str(key) for key in response_ids)).encode()).hexdigest()
+
+
+def sampled_groups(run: Run, k: int | None = None) -> Iterable[list[Response]]:
+    """Yield the answers of a sampling run, one list a prompt; `k` keeps the first so many of each."""
+    responses = Response.objects.filter(run=run).order_by("prompt_id", "index").iterator(chunk_size=2000)
+    for _prompt, group in groupby(responses, key=lambda response: response.prompt_id):
+        yield list(islice(group, k))
+
+
+def purpose_of(prompt: Prompt) -> str:
+    return Purpose.EVAL if prompt.pool == Pool.EVAL else Purpose.TRAIN

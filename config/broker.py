@@ -5,6 +5,7 @@ Used where REDIS_URL is not set. Standard library only, so that settings and the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -139,11 +140,15 @@ def start(data: Path, log: Path | None = None) -> subprocess.Popen[bytes] | None
 
 def stop(data: Path, wait_seconds: float = 10.0) -> bool:
     """Shut the server of this folder down, its append-only file flushed; say whether it has gone."""
-    path = socket_path(data.resolve())
+    data = data.resolve()
+    path = socket_path(data)
     ask(path, b"SHUTDOWN")
     deadline = time.monotonic() + wait_seconds
     while ask(path, b"PING"):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
+    if path.parent != data:
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
     return True

@@ -49,7 +49,8 @@ def broker(broker_server: str) -> str:
 @pytest.fixture(autouse=True)
 def _cache(request: pytest.FixtureRequest) -> None:
     """Tests that touch the database may touch the cache (throttles, locks), which lives in the queue server."""
-    if {"db", "transactional_db"} & set(request.fixturenames):
+    fixtures = {"db", "transactional_db", "live_server"} & set(request.fixturenames)
+    if fixtures or request.node.get_closest_marker("django_db"):
         request.getfixturevalue("broker")
 
 
@@ -89,6 +90,11 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 20.0, what: st
         time.sleep(0.05)
 
 
+def patience() -> float:
+    """Return how much longer than usual this machine takes just now, with others at work on it."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 @dataclass
 class LiveProcesses:
     """Starts the product's own processes against the test's database, and ends them with the test."""
@@ -125,7 +131,7 @@ class LiveProcesses:
         self.started.append(process)
         return process
 
-    def until_said(self, process: subprocess.Popen[bytes], log: Path, text: str, seconds: float = 40.0) -> None:
+    def until_said(self, process: subprocess.Popen[bytes], log: Path, text: str, seconds: float = 60.0) -> None:
         def said() -> bool:
             written = log.read_text(errors="replace")
             assert process.poll() is None, f"it ended with {process.returncode}:\n{written[-3000:]}"

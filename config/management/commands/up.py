@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import fcntl
+import io
 import json
 import os
 import signal
@@ -14,7 +15,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -134,15 +134,14 @@ class Up:
 
     def migrate(self) -> None:
         started = time.monotonic()
-        said = StringIO()
+        progress = MigrationProgress(self.say)
         try:
-            call_command("migrate", interactive=False, stdout=said, verbosity=1)
+            call_command("migrate", interactive=False, stdout=progress, no_color=True)
         except DatabaseError as error:
             raise CommandError(f"The database can't be used: {str(error).strip()}. {database_fix(error)}") from error
         finally:
             connections.close_all()
-        applied = said.getvalue().count("... OK") + said.getvalue().count("Applying")
-        self.done("database", f"{applied // 2} migrations applied" if applied else "up to date", started)
+        self.done("database", f"{progress.applied} migrations applied" if progress.applied else "up to date", started)
 
     def start_web_and_workers(self) -> None:
         started = time.monotonic()
@@ -200,10 +199,29 @@ class Up:
         self.say("Stopping: web server, workers, queue")
         for names in (("web",), ("default", "gpu"), ("broker",)):
             self.processes.stop(*names, hurry=lambda: self.signals > asked + 1)
+        if not settings.REDIS_URL:
+            broker.stop(self.data)  # has gone by now, but for a folder that a long path needed
         self.say("Stopped.")
 
     def done(self, name: str, what: str, started: float) -> None:
         self.say(f"  {name:9} {what} ({time.monotonic() - started:.1f} s)")
+
+
+class MigrationProgress(io.StringIO):
+    """Counts what `migrate` writes, and says how far it is where that takes over two seconds."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self.say, self.applied = say, 0
+        self.started = self.said_at = time.monotonic()
+
+    def write(self, text: str) -> int:
+        self.applied += text.count("... OK") + text.strip().startswith("OK")
+        now = time.monotonic()
+        if now - self.said_at > 2:
+            self.say(f"  database  migrating: {self.applied} done, {now - self.started:.0f} s")
+            self.said_at = now
+        return len(text)
 
 
 def ready_answer(url: str) -> bool:

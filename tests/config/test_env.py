@@ -1,0 +1,86 @@
+"""Settings from the environment: a bad value is refused with a sentence that says the fix."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.env import BadSetting, env_bool, env_int, env_list, env_path, postgresql_database
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(("value", "meant"), [("1", True), ("Yes", True), ("off", False), ("", True), ("  ", True)])
+def test_yes_and_no(monkeypatch: pytest.MonkeyPatch, value: str, meant: bool) -> None:
+    monkeypatch.setenv("IT", value)
+    assert env_bool("IT", default=True) is meant
+
+
+def test_bad_values_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IT", "maybe")
+    with pytest.raises(BadSetting, match=r"IT is 'maybe', which is neither yes nor no. Set it to 1 or 0"):
+        env_bool("IT", default=False)
+    with pytest.raises(BadSetting, match="is not a whole number"):
+        env_int("IT", default=30, minimum=1, maximum=60)
+    monkeypatch.setenv("IT", "61")
+    with pytest.raises(BadSetting, match=r"IT is 61. Set it between 1 and 60; 30 is the default"):
+        env_int("IT", default=30, minimum=1, maximum=60)
+
+
+def test_lists_and_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IT", " a, b ,,c")
+    assert env_list("IT", []) == ["a", "b", "c"]
+    monkeypatch.setenv("IT", "~/x")
+    assert env_path("IT", tmp_path) == Path.home() / "x"
+    monkeypatch.delenv("IT")
+    assert env_path("IT", tmp_path) == tmp_path
+
+
+def test_a_database_address_is_read_whole() -> None:
+    database = postgresql_database("IT", "postgresql://me:p%40ss@db.example.org:6432/pl%20x?sslmode=require")
+    assert (database["USER"], database["PASSWORD"], database["HOST"], database["PORT"], database["NAME"]) == (
+        "me",
+        "p@ss",
+        "db.example.org",
+        "6432",
+        "pl x",
+    )
+    assert database["OPTIONS"]["sslmode"] == "require"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mysql://me@db/x", "starts with mysql://. Set it to postgresql://"),
+        ("plain", "starts with nothing://"),
+        ("postgresql://me@db", "names no database. Add one at its end"),
+    ],
+)
+def test_a_wrong_database_address_says_what_to_write(url: str, words: str) -> None:
+    with pytest.raises(BadSetting, match=words):
+        postgresql_database("DATABASE_URL", url)
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"DATABASE_URL": "postgresql://me@db/x"}, "SECRET_KEY is not set. Set it to a long random text"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY is shorter than 32 characters"),
+        ({"RUN_LEASE_SECONDS": "0"}, "RUN_LEASE_SECONDS is 0. Set it between"),
+    ],
+)
+def test_manage_py_ends_in_one_sentence(environment: dict[str, str], words: str, tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    result = subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--plan"],
+        cwd=ROOT,
+        env=kept | {"PLACKETT_DATA": str(tmp_path)} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) == 1

@@ -1,0 +1,175 @@
+"""`manage.py up`, really started, stopped, and killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from config import processes
+from tests.conftest import ROOT, patience, wait_for
+
+pytestmark = pytest.mark.xdist_group("up")
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Installation:
+    """One data folder, and what is started on it."""
+
+    def __init__(self, data: Path) -> None:
+        self.data, self.port = data, free_port()
+        self.log = data.parent / "up.txt"
+        dropped = (
+            "PLACKETT_",
+            "TEST_",
+            "DATABASE_URL",
+            "REDIS_URL",
+            "SECRET_KEY",
+            "ALLOWED_HOSTS",
+            "DJANGO_",
+            "PYTEST_",
+        )
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "manage.py", "up", "--no-demo", "--data", str(self.data), *arguments]
+
+    def up(self) -> tuple[subprocess.Popen[bytes], float]:
+        """Start it and wait until it prints that it is there; return the process and the seconds that this took."""
+        started = time.monotonic()
+        with self.log.open("wb") as output:
+            process = subprocess.Popen(
+                self.command("--port", str(self.port)), cwd=ROOT, env=self.environment, stdout=output, stderr=output
+            )
+        self.started.append(process)
+
+        def there() -> bool:
+            assert process.poll() is None, self.said()
+            return "Ctrl-C stops it all" in self.said()
+
+        wait_for(there, seconds=60, what="up to be there")
+        return process, time.monotonic() - started
+
+    def refused(self, *arguments: str) -> str:
+        result = subprocess.run(
+            self.command(*arguments), cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=30
+        )
+        assert result.returncode == 1, result.stdout + result.stderr
+        assert "Traceback" not in result.stderr
+        return result.stderr.strip()
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            return answer.status, answer.read()
+
+    def pid(self, name: str) -> int:
+        """Return the process itself, not its lifeline."""
+        return processes.recorded_processes(processes.pid_file(self.data, name))[1].pid
+
+    def living(self) -> list[str]:
+        """Return the command line of every process that was started on this folder, by its environment."""
+        marker = f"PLACKETT_DATA={self.data}".encode()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if marker in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+        return found
+
+    def owners(self) -> int:
+        with closing(sqlite3.connect(self.data / "plackett.sqlite3")) as database:
+            return int(database.execute("SELECT count(*) FROM annotation_user WHERE is_superuser").fetchone()[0])
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    made = Installation(tmp_path_factory.mktemp("up") / "data")
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_starts_serves_keeps_alive_and_stops(installation: Installation) -> None:
+    up, _ = installation.up()
+    said = installation.said()
+    assert f"Plackett is at http://127.0.0.1:{installation.port}/" in said
+    assert installation.get("/healthz")[0] == installation.get("/readyz")[0] == 200
+    link = re.search(r"owner\s+http://[^/]+(/sign-in/\S+)", said)
+    assert link and installation.get(link[1])[0] == 200
+
+    assert "Plackett already runs on" in installation.refused("--port", str(free_port()))
+    other = Installation(installation.data.parent / "other")
+    sentence = other.refused("--port", str(installation.port))
+    assert f"Port {installation.port} is taken" in sentence and f"--port {installation.port + 1}" in sentence
+    assert (
+        "is no port"
+        in subprocess.run(
+            other.command("--port", "seventy"), cwd=ROOT, env=other.environment, capture_output=True, text=True
+        ).stderr.splitlines()[-1]
+    )
+
+    first = installation.pid("web")
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: "The web server ended (killed by SIGKILL)" in installation.said(), what="up to say so")
+    wait_for(lambda: serves(installation), what="the web server to come back")
+    assert installation.pid("web") != first
+
+    started = time.monotonic()
+    up.send_signal(signal.SIGINT)
+    assert up.wait(30) == 0
+    assert time.monotonic() - started < 15 * patience()
+    assert installation.said().endswith("Stopping: web server, workers, queue\nStopped.\n")
+    assert installation.living() == []
+
+
+def test_a_kill_leaves_nothing_and_the_next_start_finds_everything(installation: Installation) -> None:
+    up, _ = installation.up()
+    assert len(installation.living()) >= 8 or not Path("/proc").is_dir()
+    owners = installation.owners()
+    up.kill()
+    up.wait()
+    _, seconds = installation.up()
+    assert seconds < 10 * patience(), installation.said()
+    assert installation.owners() == owners == 1
+    again = installation.started[-1]
+    again.send_signal(signal.SIGTERM)
+    assert again.wait(30) == 0
+    assert installation.living() == []
+
+
+def test_a_killed_up_takes_its_processes_along_by_itself(installation: Installation) -> None:
+    up, _ = installation.up()
+    up.kill()
+    up.wait()
+    wait_for(lambda: installation.living() == [], seconds=5 * patience(), what="every process to end by itself")
+
+
+def serves(installation: Installation) -> bool:
+    try:
+        return installation.get("/readyz")[0] == 200
+    except OSError:
+        return False

@@ -145,35 +145,12 @@ class BatchCursor:
         self.epoch, self.position = epoch, position
 
 
-class Best:
-    """The lowest (or highest) value of a metric so far, its step, and on demand the weights that reached it."""
-
-    def __init__(self, model: torch.nn.Module, *, keep_weights: bool, higher: bool = False) -> None:
-        self.model, self.keep_weights, self.sign = model, keep_weights, -1.0 if higher else 1.0
-        self.value: float | None = None
-        self.step = 0
-        self.weights: dict[str, torch.Tensor] = {}
-
-    def update(self, value: float, step: int) -> None:
-        if self.value is None or self.sign * value < self.sign * self.value:
-            self.value, self.step = value, step
-            if self.keep_weights:
-                self.weights = {name: item.detach().clone() for name, item in self.model.state_dict().items()}
-
-    def restore(self) -> None:
-        """Put the best weights back into the model, where they were kept."""
-        if self.weights:
-            self.model.load_state_dict(self.weights)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"value": self.value, "step": self.step, "weights": self.weights}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        self.value, self.step = state_dict["value"], state_dict["step"]
-        self.weights = dict(state_dict["weights"])
-
-
 def total_steps(batches_per_epoch: int, epochs: float, max_steps: int) -> int:
     """Optimiser steps of a run: by epochs, or fewer if `max_steps` says so."""
     steps = max(1, math.ceil(epochs * batches_per_epoch))
     return min(steps, max_steps) if max_steps else steps
+
+
+def due(step: int, every: int, last: int) -> bool:
+    """Whether something that is done each `every` steps (0: never) and at the end is to be done after this step."""
+    return step == last or (every > 0 and step % every == 0)

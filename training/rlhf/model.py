@@ -69,7 +69,8 @@ class RewardModel(nn.Module):
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Scores (B, T), float32, of right-padded ids (B, T)."""
         hidden = self.network.base_model(input_ids=input_ids, use_cache=False).last_hidden_state  # (B, T, D)
-        return self.network.score(hidden).squeeze(-1).float() - self.shift
+        with torch.autocast(hidden.device.type, enabled=False):  # a score in bfloat16 would have three digits
+            return self.network.score(hidden.float()).squeeze(-1) - self.shift
 
     def score(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Scores (B,) at the last real token of each sequence, which is its EOS; lengths (B,) count real tokens."""

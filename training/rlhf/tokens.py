@@ -138,8 +138,9 @@ def encode_conversation(
 
 
 def decode_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """The text of sampled ids, control tokens left out."""
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    """The text of sampled ids, control tokens left out. NUL, which PostgreSQL cannot store, becomes U+FFFD."""
+    text = str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    return text.replace("\0", "\ufffd")
 
 
 def check_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> None:

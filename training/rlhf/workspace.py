@@ -144,6 +144,14 @@ class Workspace:
             step = self.step if step is None else step
             self.event("progress", step=step, total_steps=self.total_steps, phase=phase)
 
+    def pause_point(self, phase: str) -> None:
+        """A sign of life where the state is still that of the last step: a request to stop is obeyed here and now."""
+        self.progress(phase)
+        if self.stop_requested:
+            if self.step > self.last_saved:
+                self.save_checkpoint(self.step)
+            raise Stopped
+
     def sample(
         self,
         step: int,
@@ -187,7 +195,7 @@ class Workspace:
         steps = getattr(self.config, "checkpoint_every_steps", 0)
         seconds = getattr(self.config, "checkpoint_every_seconds", 0)
         by_steps = bool(steps) and step % steps == 0
-        return step < self.total_steps and (by_steps or 0 < seconds <= time.monotonic() - self._saved_at)
+        return 0 < step < self.total_steps and (by_steps or 0 < seconds <= time.monotonic() - self._saved_at)
 
     def save_checkpoint(self, step: int, state: Mapping[str, Stateful] | None = None) -> None:
         """Save the state of a finished step, say so, and delete checkpoints of this attempt beyond those kept."""

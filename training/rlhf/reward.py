@@ -1,0 +1,310 @@
+"""A reward model from rankings: InstructGPT (arXiv:2203.02155) section 3.5, equation 1, and appendix C.2.
+
+A ranking of K answers is one element of a batch. Each answer is forwarded once, and all of its pairs are trained in one
+step: as separate pairs each answer would be seen K - 1 times, and the model overfits within one pass. The score of an
+answer is read at its EOS, which is there even where sampling was cut off. Several people's rankings of one prompt are
+several elements. At the end scores are shifted so that demonstrations score 0 on average: then 0, and the weight
+of the KL penalty, mean the same from one reward model to the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from training.rlhf.config import RewardConfig
+from training.rlhf.data import BatchCursor, Row, due, encode_rows, micro_batches, pad_right, read_rows, required
+from training.rlhf.data import total_steps as count_steps
+from training.rlhf.errors import DataError, RowError
+from training.rlhf.losses import Pairs, kendall_tau, pair_accuracy, ranked_pairs, ranking_loss
+from training.rlhf.model import RewardModel, fit_to_tokenizer, reward_model_from_policy
+from training.rlhf.numerics import autocast
+from training.rlhf.optim import clip_gradients, learning_rate_at, make_optimizer, set_learning_rate
+from training.rlhf.record import Record
+from training.rlhf.tokens import context_limit, encode_completion, load_tokenizer
+from training.rlhf.workspace import StepMetrics, Workspace
+
+RATING_SPAN = 6.0  # ratings go from 1 to 7
+
+
+class RankedAnswers(NamedTuple):
+    """One ranking, encoded; only ranked answers are in it."""
+
+    sequences: list[list[int]]
+    """K sequences of prompt and answer, each ending in EOS."""
+
+    ranks: list[float]
+    """(K,), 1 is best, equal is tied."""
+
+    pairs: list[tuple[int, int, bool]]
+    """(better, worse, tied) that are trained on."""
+
+    margins: list[float]
+    """What the better one of each pair must win by."""
+
+    @property
+    def longest(self) -> int:
+        return max(len(sequence) for sequence in self.sequences)
+
+
+def run(config: RewardConfig, work: Workspace) -> Iterator[StepMetrics]:
+    """Train a reward model on the rankings of `train`, starting from the trunk of `policy`; `validation` and
+    `demonstrations`, by which scores are centred, are optional."""
+    tokenizer = load_tokenizer(work.input("policy"))
+    model = reward_model_from_policy(work.input("policy"), work.numerics, work.seed)
+    fit_to_tokenizer(model.network, tokenizer)
+    limit = context_limit(model.network.config, config.context_length)
+    train = read_rankings(work, "train", tokenizer, limit, config)
+    validation = read_rankings(work, "validation", tokenizer, limit, config)[: config.eval_rows]
+    demonstrations = read_answers(work, "demonstrations", tokenizer, limit)
+    if not train:
+        raise DataError("no ranking is left to train on; the data events say why each was left out")
+
+    optimizer = make_optimizer(model, config)
+    cursor = BatchCursor([ranking.longest for ranking in train], config.batch_size, work.seed)
+    total = count_steps(cursor.batches_per_epoch, config.epochs, config.max_steps)
+    record = Record(model, watch="accuracy/validation", higher=True)
+    start = work.resume({"model": model, "optimizer": optimizer, "cursor": cursor, "record": record}, total_steps=total)
+
+    weights = list(model.parameters())
+    for step in range(start + 1, total + 1):
+        began = time.perf_counter()
+        batch = [train[index] for index in next(cursor)]
+        loss_sum, right, untied = 0.0, 0.0, 0
+        optimizer.zero_grad()
+        for group in split_batch(batch, config.micro_batch_tokens):
+            scores = score_group(model, tokenizer, group, work)
+            pairs = group_pairs(group, scores.device)
+            loss = ranking_loss(scores, pairs, ties=config.ties, tie_margin=config.tie_margin) / len(batch)
+            loss.backward()
+            loss_sum += float(loss.detach())
+            for ranking, values in zip(group, per_ranking(group, scores), strict=True):
+                correct, count = pair_accuracy(values, ranking.ranks)
+                right, untied = right + correct, untied + count
+        rate = learning_rate_at(
+            step, peak=config.learning_rate, schedule=config.schedule, warmup=config.warmup_steps, total=total
+        )
+        set_learning_rate(optimizer, rate)
+        norm = clip_gradients(weights, config.max_grad_norm)
+        optimizer.step()
+
+        tokens = sum(len(sequence) for ranking in batch for sequence in ranking.sequences)
+        speed = tokens / (time.perf_counter() - began)
+        metrics = {"loss/train": loss_sum, "lr": rate, "grad_norm": norm, "tokens_per_second": speed}
+        if untied:
+            metrics["accuracy/train"] = right / untied
+        if validation and due(step, config.eval_every, total):
+            metrics |= measure(model, tokenizer, validation, config, work)
+        record.note(step, metrics)
+        yield StepMetrics(step, metrics)
+
+    model.shift = 0.0
+    if demonstrations:
+        model.shift = mean_score(model, tokenizer, demonstrations, config.micro_batch_tokens, work)
+    work.publish_model(model, tokenizer, {**record.result(), "reward_shift": model.shift})
+
+
+def read_rankings(
+    work: Workspace, split: str, tokenizer: PreTrainedTokenizerBase, limit: int, config: RewardConfig
+) -> list[RankedAnswers]:
+    """The rankings of an input that teach something; the others are counted, none is cut."""
+    if split not in work.inputs:
+        if split == "train":
+            work.input(split)
+        return []
+
+    def encode(row: Row) -> RankedAnswers:
+        work.progress("reading the rankings")
+        return encode_ranking(row, tokenizer, limit, config, training=split == "train")
+
+    kept, reasons = encode_rows(read_rows(work.inputs[split]), encode)
+    work.data(split, len(kept), reasons)
+    return kept
+
+
+def encode_ranking(
+    row: Row, tokenizer: PreTrainedTokenizerBase, limit: int, config: RewardConfig, *, training: bool
+) -> RankedAnswers:
+    """One canonical ranking row. Raises RowError where it teaches nothing, or must not be trained on."""
+    if training and row.get("purpose", "train") != "train":
+        raise RowError("kept for evaluation")
+    if row.get("counts") is False:
+        raise RowError("does not count")
+    answers, ranks = ranked_answers(row)
+    sequences = []
+    for answer in answers:
+        prompt_ids, completion_ids = encode_completion(tokenizer, required(row, "prompt", list), answer["content"])
+        if len(prompt_ids) >= limit:
+            raise RowError("prompt longer than the context")
+        if len(prompt_ids) + len(completion_ids) > limit:
+            raise RowError("an answer longer than the context")
+        sequences.append(prompt_ids + completion_ids)
+    pairs = [pair for pair in ranked_pairs(ranks) if config.ties != "drop" or not pair[2]]
+    if not pairs:
+        raise RowError("no pair to learn from: all answers are tied")
+    margins = [pair_margin(answers, ranks, pair, config) for pair in pairs]
+    return RankedAnswers(sequences, ranks, pairs, margins)
+
+
+def ranked_answers(row: Row) -> tuple[list[dict[str, Any]], list[float]]:
+    """The answers of a row that are ranked, and their ranks; `ranks` is a list in the order of the completions, or an
+    object by completion id. Raises RowError for fewer than two."""
+    completions = required(row, "completions", list)
+    ranks = row.get("ranks")
+    if isinstance(ranks, dict):
+        ranks = [ranks.get(str(answer.get("id"))) for answer in completions]
+    if not isinstance(ranks, list) or len(ranks) != len(completions):
+        raise RowError("ranks that do not fit the completions")
+    ranked = [(answer, rank) for answer, rank in zip(completions, ranks, strict=True) if rank is not None]
+    if len(ranked) < 2:
+        raise RowError("fewer than two ranked answers")
+    for answer, rank in ranked:
+        if isinstance(rank, bool) or not isinstance(rank, (int, float)):
+            raise RowError("a rank that is not a number")
+        if not isinstance(answer, dict) or not isinstance(answer.get("content"), str):
+            raise RowError("an answer without content")
+    return [answer for answer, _ in ranked], [float(rank) for _, rank in ranked]
+
+
+def pair_margin(
+    answers: Sequence[Row], ranks: Sequence[float], pair: tuple[int, int, bool], config: RewardConfig
+) -> float:
+    """What the better answer must win by: in proportion to the gap of ranks, or of overall ratings where there are
+    any; the widest possible gap gives `margin_scale`."""
+    better, worse, tied = pair
+    if tied or config.margin == "none":
+        return 0.0
+    if config.margin == "ranks":
+        return config.margin_scale * (ranks[worse] - ranks[better]) / (max(ranks) - min(ranks))
+    gap = overall_rating(answers[better]) - overall_rating(answers[worse])
+    return config.margin_scale * max(gap, 0.0) / RATING_SPAN
+
+
+def overall_rating(answer: Row) -> float:
+    """The 1-7 rating of an answer: a number, or the entry `overall` of its ratings; 4, the middle, if it has none."""
+    ratings = answer.get("ratings")
+    value = ratings.get("overall") if isinstance(ratings, dict) else ratings
+    return float(value) if isinstance(value, (int, float)) else 4.0
+
+
+def read_answers(work: Workspace, split: str, tokenizer: PreTrainedTokenizerBase, limit: int) -> list[list[int]]:
+    """Demonstrations as sequences to score."""
+    if split not in work.inputs:
+        return []
+
+    def encode(row: Row) -> list[int]:
+        work.progress("reading the demonstrations")
+        prompt, completion = required(row, "prompt", list), required(row, "completion", list)
+        prompt_ids, completion_ids = encode_completion(tokenizer, [*prompt, *completion[:-1]], completion[-1:])
+        ids = prompt_ids + completion_ids
+        if len(ids) > limit:
+            raise RowError("longer than the context")
+        return ids
+
+    kept, reasons = encode_rows(read_rows(work.inputs[split]), encode)
+    work.data(split, len(kept), reasons)
+    return kept
+
+
+def split_batch(batch: Sequence[RankedAnswers], budget: int) -> list[list[RankedAnswers]]:
+    """The batch in passes of whole rankings, of at most `budget` tokens where a single ranking fits in it."""
+    costs = [len(ranking.sequences) for ranking in batch]
+    groups = micro_batches(range(len(batch)), costs, [ranking.longest for ranking in batch], budget)
+    return [[batch[index] for index in group] for group in groups]
+
+
+def score_group(
+    model: RewardModel, tokenizer: PreTrainedTokenizerBase, group: Sequence[RankedAnswers], work: Workspace
+) -> torch.Tensor:
+    """Scores (S,) of all answers of some rankings, each forwarded once."""
+    return score_sequences(model, tokenizer, [ids for ranking in group for ids in ranking.sequences], work)
+
+
+def score_sequences(
+    model: RewardModel, tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Sequence[int]], work: Workspace
+) -> torch.Tensor:
+    """Scores (S,) of sequences that end in EOS."""
+    ids, lengths = pad_right(sequences, tokenizer.pad_token_id)
+    with autocast(work.numerics):
+        return model.score(ids.to(model.network.device), lengths)
+
+
+def group_pairs(group: Sequence[RankedAnswers], device: torch.device) -> Pairs:
+    """The pairs of some rankings as indices into their scores, end to end."""
+    rows: list[tuple[int, int, bool, float, float]] = []
+    start = 0
+    for ranking in group:
+        for (better, worse, tied), margin in zip(ranking.pairs, ranking.margins, strict=True):
+            rows.append((start + better, start + worse, tied, margin, 1 / len(ranking.pairs)))
+        start += len(ranking.sequences)
+    first, second, tied_, margins, weights = zip(*rows, strict=True)
+    return Pairs(
+        torch.tensor(first, device=device),
+        torch.tensor(second, device=device),
+        torch.tensor(tied_, device=device),
+        torch.tensor(margins, dtype=torch.float32, device=device),
+        torch.tensor(weights, dtype=torch.float32, device=device),
+    )
+
+
+def per_ranking(group: Sequence[RankedAnswers], scores: torch.Tensor) -> list[list[float]]:
+    """The flat scores (S,) as one list for each ranking."""
+    sizes = [len(ranking.sequences) for ranking in group]
+    return [part.tolist() for part in scores.detach().cpu().split(sizes)]
+
+
+@torch.no_grad()
+def measure(
+    model: RewardModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rankings: Sequence[RankedAnswers],
+    config: RewardConfig,
+    work: Workspace,
+) -> dict[str, float]:
+    """On held-out rankings: loss, accuracy over pairs that are not tied (also by K), mean margin of better over worse,
+    mean Kendall tau-b."""
+    loss, margins, taus = 0.0, [], []
+    right: dict[int, float] = defaultdict(float)
+    untied: dict[int, int] = defaultdict(int)
+    for group in split_batch(rankings, config.micro_batch_tokens):
+        work.progress("validating")
+        scores = score_group(model, tokenizer, group, work)
+        pairs = group_pairs(group, scores.device)
+        loss += float(ranking_loss(scores, pairs, ties=config.ties, tie_margin=config.tie_margin))
+        for ranking, values in zip(group, per_ranking(group, scores), strict=True):
+            correct, count = pair_accuracy(values, ranking.ranks)
+            right[len(values)] += correct
+            untied[len(values)] += count
+            margins += [values[better] - values[worse] for better, worse, tied in ranking.pairs if not tied]
+            taus += [tau for tau in [kendall_tau(values, ranking.ranks)] if tau is not None]
+    metrics = {"loss/validation": loss / len(rankings)}
+    if sum(untied.values()):
+        metrics["accuracy/validation"] = sum(right.values()) / sum(untied.values())
+        metrics["margin/validation"] = sum(margins) / len(margins)
+        metrics |= {f"accuracy/validation/k{k}": right[k] / untied[k] for k in sorted(untied) if untied[k]}
+    if taus:
+        metrics["kendall_tau/validation"] = sum(taus) / len(taus)
+    return metrics
+
+
+@torch.no_grad()
+def mean_score(
+    model: RewardModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sequences: Sequence[Sequence[int]],
+    budget: int,
+    work: Workspace,
+) -> float:
+    """The mean score of sequences that end in EOS."""
+    total = 0.0
+    lengths = [len(sequence) for sequence in sequences]
+    for group in micro_batches(range(len(sequences)), [1] * len(sequences), lengths, budget):
+        work.progress("scoring the demonstrations")
+        scores = score_sequences(model, tokenizer, [sequences[index] for index in group], work)
+        total += float(scores.double().sum())
+    return total / len(sequences)

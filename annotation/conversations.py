@@ -23,15 +23,15 @@ class ConversationProblem(PlackettError):
     """Text or messages that can't be a prompt or an answer."""
 
 
-def clean_text(text: object, *, what: str = "the text", limit: int = MAX_CHARACTERS) -> str:
+def clean_text(text: object, *, what: str = "the text", limit: int = MAX_CHARACTERS, may_be_empty: bool = False) -> str:
     """Return the text with Unix line ends, or refuse what no answer may hold: emptiness, NUL, too much.
 
     Forms send CRLF by their standard; kept as it is, it would make one text two.
     """
     if not isinstance(text, str):
-        raise ConversationProblem(f"{what} is not text but {_kind(text)}; put it in quotes")
+        raise ConversationProblem(f"{what} is {_kind(text)}, not text; write it in quotes")
     cleaned = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not cleaned.strip():
+    if not cleaned.strip() and not may_be_empty:
         raise ConversationProblem(f"{what} is empty; write something")
     if len(cleaned) > limit:
         raise ConversationProblem(f"{what} has {len(cleaned):,} characters; at most {limit:,} are allowed")

@@ -1,4 +1,4 @@
-"""The cast: alice labels, bob labels too, rex reviews, rita researches, ada is admin; sam is a stranger to the project."""
+"""The cast: alice labels, bob labels too, rex reviews, rita researches, ada is admin; sam is a stranger here."""
 
 from __future__ import annotations
 

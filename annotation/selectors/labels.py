@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import Any, overload
 from uuid import UUID
 
@@ -50,13 +49,11 @@ class LabelList(Sequence[AnyLabel]):
         other = self.current(Ranking).order_by().values_list("submitted_at", "id")
         ids: list[UUID] = [key for _moment, key in keys.union(other, all=True).order_by("-submitted_at", "-id")[which]]
         shown = ("task", "prompt", "assignment")
-        found: dict[UUID, AnyLabel] = {
-            label.pk: label
-            for label in chain(
-                Demonstration.objects.filter(pk__in=ids).select_related(*shown, "response"),
-                Ranking.objects.filter(pk__in=ids).select_related(*shown),
-            )
-        }
+        found: dict[UUID, AnyLabel] = {}
+        for demonstration in Demonstration.objects.filter(pk__in=ids).select_related(*shown, "response"):
+            found[demonstration.pk] = demonstration
+        for ranking in Ranking.objects.filter(pk__in=ids).select_related(*shown):
+            found[ranking.pk] = ranking
         return [found[key] for key in ids]
 
 

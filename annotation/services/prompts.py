@@ -40,6 +40,8 @@ class PromptRow:
     """Author, organisation or cluster of near-duplicates; a group shares one split. Empty: alone in its group."""
     source_name: str = ""
     source_id: str = ""
+    pool: str = ""
+    """Overrules the pool of the call."""
     author: Membership | None = None
     line: int | None = None
     """Where it stood in its file."""
@@ -111,12 +113,14 @@ def add_chunk(
             continue
         known = by_hash.get(prompt.content_hash) or fresh.get(prompt.content_hash)
         if known is not None:
-            revive(known, batch)
-            report.known += 1
+            if revive(known, batch):
+                report.added += 1
+            else:
+                report.known += 1
             report.prompt_ids.append(known.pk)
         elif prompt.source_id and (prompt.source_name, prompt.source_id) in by_source:
-            problem = f"a prompt with the id {prompt.source_id} is here already, with another text; change the id"
-            report.rejected.append(Rejected(row.line or number, problem))
+            taken = f"a prompt with the id {prompt.source_id} is here already, with another text; change the id"
+            report.rejected.append(Rejected(row.line or number, taken))
             report.prompt_ids.append(None)
         else:
             fresh[prompt.content_hash] = prompt
@@ -158,16 +162,21 @@ def known_prompts(project: Project, prompts: list[Prompt]) -> tuple[dict[str, Pr
     return by_hash, set(taken)
 
 
-def revive(prompt: Prompt, batch: ImportBatch | None) -> None:
-    """Offer a prompt again that only an undone import had withdrawn."""
-    if batch is not None and prompt.withdrawn_at and prompt.batch and prompt.batch.undone_at:
-        Prompt.objects.filter(pk=prompt.pk).update(withdrawn_at=None, batch=batch)
+def revive(prompt: Prompt, batch: ImportBatch | None) -> bool:
+    """Offer a prompt again that an undone import had withdrawn, and say whether it was one."""
+    if batch is None or not prompt.withdrawn_at or not prompt.batch or not prompt.batch.undone_at:
+        return False
+    prompt.batch, prompt.withdrawn_at = batch, None
+    prompt.save(update_fields=["batch", "withdrawn_at"])
+    return True
 
 
 def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batch: ImportBatch | None) -> Prompt:
     messages: list[Message] = clean_messages(row.messages)
     digest = content_hash(messages)
     group = short(row.group, 200, "group") or digest
+    if row.pool and row.pool not in Pool.values:
+        raise PromptError(f"the pool is {row.pool!r:.40}; it must be one of {', '.join(Pool.values)}")
     if row.category not in Category.values:
         raise PromptError(f"the category is {row.category!r:.40}; it must be one of {', '.join(Category.values)}")
     if not isinstance(row.language, str) or len(row.language) > 16 or not LANGUAGE.fullmatch(row.language):
@@ -185,7 +194,7 @@ def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batc
             validation_percent=project.validation_percent,
             test_percent=project.test_percent,
         ),
-        pool=pool,
+        pool=row.pool or pool,
         category=row.category,
         language=row.language,
         content_hash=digest,

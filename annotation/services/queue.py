@@ -90,8 +90,8 @@ def lease_new(labeler: Membership, kinds: list[str]) -> Assignment | None:
     for skip_locked in (True, False):
         for kind in heads_first(labeler, kinds):
             # NO KEY UPDATE, so that others may insert rows that point at the task meanwhile.
-            lock = {"of": ("self",), "no_key": True, "skip_locked": skip_locked}
-            task = candidates(labeler, kind).select_for_update(**lock).first()
+            waiting = candidates(labeler, kind)
+            task = waiting.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked).first()
             if task is not None:
                 return lease_to(labeler, task)
         if not connection.features.has_select_for_update:
@@ -122,7 +122,7 @@ def heads_first(labeler: Membership, kinds: list[str]) -> list[str]:
 
 def lease_to(labeler: Membership, task: Task) -> Assignment:
     """Lease a locked task to a labeler who meets it for the first time."""
-    assignment = Assignment(task=task, labeler=labeler, lease_until=Now() + lease_time())  # type: ignore[misc]
+    assignment = Assignment(task=task, labeler=labeler, lease_until=Now() + lease_time())
     assignment.slot = take_slot(task)
     assignment.presented_order = shuffled_responses(task)
     assignment.save(force_insert=True)

@@ -46,7 +46,7 @@ def add_chunk(run: Run, model: Model, chunk: list[Mapping[str, Any]]) -> int:
         )
     have = {
         (str(prompt), index)
-        for prompt, index in Response.objects.filter(run=run, prompt__in=ids).values_list("prompt_id", "index")
+        for prompt, index in Response.objects.filter(run=run, prompt_id__in=ids).values_list("prompt_id", "index")
     }
     fresh = [response_of(run, model, row) for row in chunk if (str(row["prompt_id"]), int(row["index"])) not in have]
     Response.objects.bulk_create(fresh, ignore_conflicts=True)

@@ -1,0 +1,223 @@
+"""Files of rows, JSONL or CSV, read as a stream: one line in memory at a time, every refusal with its line number.
+
+Pure: no table, no Django. Whatever the bytes are, what comes out is lines, or an ImportProblem.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import IO, Any, NoReturn
+
+from annotation.errors import PlackettError
+
+MAX_LINE_BYTES = 2_000_000
+MAX_LINE_WORDS = "2 MB"
+MAX_COLUMNS = 200
+CSV_ENDINGS = (".csv",)
+JSON_COLUMNS = frozenset({"messages", "completions", "ranks", "flags", "ratings"})
+NEEDED_COLUMNS = ("prompt", "messages", "instruction", "chosen")
+
+# How other kinds of file begin, so that they are named instead of failing at their first byte.
+SIGNATURES = (
+    (b"\x1f\x8b", "is compressed with gzip. Unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd. Unpack it first"),
+    (b"PK\x03\x04", "is a ZIP or Excel file. Save the sheet as CSV in UTF-8, or unpack it"),
+    (b"PAR1", "is a Parquet file. Write it as JSONL first"),
+    (b"\xff\xfe", "is in UTF-16. Save it as UTF-8"),
+    (b"\xfe\xff", "is in UTF-16. Save it as UTF-8"),
+)
+
+
+class ImportProblem(PlackettError):
+    """A file or a line that can't be imported, with the reason."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row with the number of the line on which it begins, or what is wrong with it."""
+
+    number: int
+    row: dict[str, Any] | None = None
+    problem: str = ""
+
+
+def read_lines(file: IO[bytes], filename: str) -> Iterator[Line]:
+    """Yield the file's rows in order, empty lines left out.
+
+    Raises: ImportProblem where the file as a whole can't be read; a single bad line is yielded with its problem.
+    """
+    raw = raw_lines(file)
+    first = next(raw, None)
+    if first is None:
+        raise ImportProblem("The file is empty.")
+    check_signature(first[1])
+    lines = chain([first], raw)
+    return csv_rows(lines) if is_csv(first[1], filename) else json_rows(lines)
+
+
+def raw_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield (number, bytes) of each line; of a line that is too long, its beginning alone, past the limit by a byte."""
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            skip_rest_of_line(file, line)
+        yield number, line
+
+
+def skip_rest_of_line(file: IO[bytes], line: bytes) -> None:
+    while line and not line.endswith(b"\n"):
+        line = file.readline(MAX_LINE_BYTES)
+
+
+def check_signature(first: bytes) -> None:
+    for signature, words in SIGNATURES:
+        if first.startswith(signature):
+            raise ImportProblem(f"This file {words}, then import it again.")
+
+
+def is_csv(first: bytes, filename: str) -> bool:
+    """By its name, or where that says nothing, by its first character."""
+    name = filename.lower()
+    if name.endswith(CSV_ENDINGS):
+        return True
+    if name.endswith((".jsonl", ".ndjson", ".json")):
+        return False
+    return not first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))
+
+
+def decode(number: int, raw: bytes) -> str:
+    if len(raw) > MAX_LINE_BYTES:
+        raise ImportProblem(f"the line is longer than {MAX_LINE_WORDS}")
+    try:
+        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as problem:
+        raise ImportProblem(f"the line is not UTF-8 at its byte {problem.start + 1}; save the file as UTF-8") from None
+    if "\0" in text:
+        raise ImportProblem("the line holds a NUL character; remove it")
+    return text
+
+
+# --- JSONL -----------------------------------------------------------------------------------------
+
+
+def json_rows(lines: Iterator[tuple[int, bytes]]) -> Iterator[Line]:
+    begun = False
+    for number, raw in lines:
+        try:
+            text = decode(number, raw).strip()
+            if not text:
+                continue
+            if not begun and text.startswith("["):
+                raise_array()
+            begun = True
+            yield Line(number, row=json_row(text))
+        except NotLines:
+            raise
+        except ImportProblem as problem:
+            begun = True
+            yield Line(number, problem=problem.message)
+
+
+class NotLines(ImportProblem):
+    """JSON, and not one object a line."""
+
+
+def raise_array() -> NoReturn:
+    raise NotLines("The file begins with a list. Write one JSON object a line (JSONL), without brackets around them.")
+
+
+def json_row(text: str) -> dict[str, Any]:
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise ImportProblem("the line is not a JSON object; write {...} on each line")
+    return value
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON as its standard has it; whatever is wrong with it is an ImportProblem."""
+    try:
+        return json.loads(text, parse_constant=refuse_constant)
+    except RecursionError:
+        raise ImportProblem("the JSON is nested too deeply") from None
+    except json.JSONDecodeError as problem:
+        words = f"the line is not JSON: {problem.msg} at character {problem.pos + 1}"
+        raise ImportProblem(words) from None
+    except ValueError:  # a number of thousands of digits
+        raise ImportProblem("the line holds a number that is too long") from None
+
+
+def refuse_constant(name: str) -> NoReturn:
+    raise ImportProblem(f"the line holds {name}, which is not JSON; write a number or null")
+
+
+# --- CSV -------------------------------------------------------------------------------------------
+
+
+def csv_rows(lines: Iterator[tuple[int, bytes]]) -> Iterator[Line]:
+    """Yield the rows below the header. Cells are text, whatever they look like; empty ones count as missing.
+
+    A byte that can't be read stops a CSV file as a whole: a quote that it hid could have joined the lines around it.
+    """
+    # The limit is the process's own; it only ever grows to what one of our lines may hold.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+    reader = csv.reader(decoded(lines), strict=True)
+    header: list[str] | None = None
+    begins = 1
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as problem:
+            raise ImportProblem(f"Line {begins} can't be read as CSV ({problem}). Look at its quotes.") from None
+        if any(cell.strip() for cell in cells):
+            if header is None:
+                header = check_header(cells)
+            else:
+                yield csv_row(begins, header, cells)
+        begins = reader.line_num + 1
+    if header is None:
+        raise ImportProblem("The file is empty.")
+
+
+def decoded(lines: Iterator[tuple[int, bytes]]) -> Iterator[str]:
+    for number, raw in lines:
+        try:
+            yield decode(number, raw)
+        except ImportProblem as problem:
+            raise ImportProblem(f"Line {number}: {problem.message}.") from None
+
+
+def check_header(cells: list[str]) -> list[str]:
+    header = [cell.strip().lower() for cell in cells]
+    if len(header) > MAX_COLUMNS:
+        raise ImportProblem(
+            f"Line 1 has {len(header)} columns; at most {MAX_COLUMNS} are read. Is this the right file?"
+        )
+    if not set(header) & set(NEEDED_COLUMNS):
+        raise ImportProblem(
+            f"Line 1 must name the columns, one of them being {', '.join(NEEDED_COLUMNS)}. Add a header row."
+        )
+    named = [name for name in header if name]
+    if len(set(named)) < len(named):
+        raise ImportProblem("Line 1 names a column twice. Rename one of them.")
+    return header
+
+
+def csv_row(number: int, header: list[str], cells: list[str]) -> Line:
+    if len(cells) > len(header):
+        return Line(number, problem=f"the line has {len(cells)} cells and the header {len(header)}; look at its quotes")
+    row: dict[str, Any] = {}
+    for name, cell in zip(header, cells, strict=False):
+        if not name or not cell.strip():
+            continue
+        try:
+            row[name] = parse_json(cell) if name in JSON_COLUMNS else cell
+        except ImportProblem as problem:
+            return Line(number, problem=f"column {name}: {problem.message}")
+    return Line(number, row=row)

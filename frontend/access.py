@@ -49,6 +49,7 @@ TABS = (
     Tab("people", _("People"), "users", Capability.MANAGE),
     Tab("tokens", _("API tokens"), "key-round", Capability.TOKENS),
     Tab("audit", _("Audit"), "scroll-text", Capability.READ_AUDIT),
+    Tab("settings", _("Settings"), "settings", Capability.MANAGE),
 )
 
 

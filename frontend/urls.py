@@ -1,8 +1,8 @@
 """Addresses of the pages."""
 
-from django.urls import path
+from django.urls import include, path
 
-from frontend.views import accounts, labeling
+from frontend.views import accounts, labeling, projects
 
 app_name = "frontend"
 
@@ -27,4 +27,9 @@ LABELING = [
     path("p/<slug:slug>/guidelines/", labeling.guidelines, name="guidelines"),
 ]
 
-urlpatterns = [*ACCOUNTS, *LABELING]
+PROJECTS = [
+    path("projects/new/", projects.project_new, name="project_new"),
+    path("p/<slug:slug>/", include("frontend.project_urls")),
+]
+
+urlpatterns = [*ACCOUNTS, *LABELING, *PROJECTS]

@@ -1,0 +1,158 @@
+"""The loop as its page draws it: eight stages in a ring, each with what is there and what can be done next."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from django.db.models import Exists, OuterRef, QuerySet
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from annotation.models import Pool, Project, Prompt, Task, TaskKind
+from annotation.roles import Capability
+from frontend.access import ProjectAccess
+from frontend.run_pages import headlines
+from training.models import ENDED, Model, Run, RunState, Stage
+from training.selectors.loop import StageState, loop_state
+from training.services.loop import NextStep, next_steps
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """How a stage is called and what its number counts."""
+
+    key: str
+    title: str | Promise
+    about: str | Promise
+    counted: str | Promise
+    button: str | Promise = ""
+    stage: str = ""
+
+
+DRAWN = (
+    Drawn("corpora", _("Corpus"), _("Text to learn a language from."), _("corpora")),
+    Drawn("base", _("Base model"), _("Continues any text."), _("base models"), _("Pretrain"), Stage.PRETRAIN),
+    Drawn("demonstrations", _("Demonstrations"), _("Answers that people wrote."), _("demonstrations")),
+    Drawn("sft", _("SFT policy"), _("Answers as people showed it."), _("SFT policies"), _("Train SFT"), Stage.SFT),
+    Drawn("answers", _("Answers"), _("K answers to each prompt."), _("answers"), _("Sample answers"), Stage.SAMPLE),
+    Drawn("rankings", _("Rankings"), _("Answers that people put in order."), _("rankings")),
+    Drawn("reward", _("Reward model"), _("Scores as people rank."), _("reward models"), _("Train RM"), Stage.REWARD),
+    Drawn("ppo", _("PPO policy"), _("Answers what scores well."), _("PPO policies"), _("Run PPO"), Stage.PPO),
+)
+
+
+@dataclass
+class Action:
+    """A button of a stage; one that cannot be pressed says why, and where to go instead."""
+
+    label: str | Promise
+    url: str
+    possible: bool = True
+    reason: str = ""
+    fix_url: str = ""
+    primary: bool = False
+    posts: bool = False
+    """Pressing it does something at once, rather than open a page."""
+
+
+@dataclass
+class StageCard:
+    drawn: Drawn
+    state: StageState
+    actions: list[Action] = field(default_factory=list)
+    headlines: list[tuple[str, str]] = field(default_factory=list)
+
+
+def loop_context(access: ProjectAccess) -> dict[str, Any]:
+    state = loop_state(access.project)
+    steps = {step.stage: step for step in next_steps(access.project)}
+    cards = [_card(access, drawn, getattr(state, drawn.key), steps) for drawn in DRAWN]
+    _add_sample_again(access, cards[-1], steps)
+    _mark_primary(cards)
+    runs = [card.state.run for card in cards if card.state.run]
+    moving = any(_is_moving(run) for run in runs)
+    return {"cards": cards, "moving": moving, "etag": loop_etag({"cards": cards})}
+
+
+def _card(access: ProjectAccess, drawn: Drawn, state: StageState, steps: dict[str, NextStep]) -> StageCard:
+    card = StageCard(drawn, state)
+    slug = access.project.slug
+    if state.run and _is_moving(state.run):
+        card.headlines = headlines(state.run.latest_metrics)[:3]
+    if drawn.stage and drawn.stage in steps and access.can(Capability.LAUNCH):
+        card.actions.append(_launch_action(slug, drawn.button, steps[drawn.stage]))
+    if drawn.key == "corpora" and access.can(Capability.LAUNCH):
+        card.actions.append(Action(_("Upload a corpus"), reverse("frontend:corpus_new", args=[slug])))
+    if drawn.key == "demonstrations" and access.can(Capability.EDIT_PROMPTS):
+        if unasked := prompts_to_hand_out(access.project).count():
+            words = ngettext("Hand out %(n)s prompt", "Hand out %(n)s prompts", unasked) % {"n": unasked}
+            card.actions.append(Action(words, reverse("frontend:hand_out", args=[slug]), posts=True))
+    if drawn.key in ("demonstrations", "rankings") and access.can(Capability.LABEL):
+        words = _("Write demonstrations") if drawn.key == "demonstrations" else _("Rank answers")
+        card.actions.append(Action(words, reverse("frontend:label", args=[slug])))
+    return card
+
+
+def prompts_to_hand_out(project: Project) -> QuerySet[Prompt]:
+    """Prompts of the SFT pool that nobody was asked to answer yet."""
+    asked = Task.objects.filter(prompt=OuterRef("pk"), kind=TaskKind.DEMONSTRATION)
+    offered = Prompt.objects.filter(project=project, pool=Pool.SFT, withdrawn_at__isnull=True)
+    return offered.filter(~Exists(asked)).order_by("id")
+
+
+def _launch_action(slug: str, label: str | Promise, step: NextStep) -> Action:
+    return Action(
+        label,
+        reverse("frontend:run_new", args=[slug, step.stage]),
+        possible=step.possible,
+        reason=str(step.reason),
+        fix_url=reverse(f"frontend:{step.fix}", args=[slug]) if step.fix else "",
+    )
+
+
+def _add_sample_again(access: ProjectAccess, card: StageCard, steps: dict[str, NextStep]) -> None:
+    """The arrow that closes the ring: the PPO policy answers the next prompts."""
+    policy: Model | None = card.state.model
+    if policy is None or not access.can(Capability.LAUNCH) or Stage.SAMPLE not in steps:
+        return
+    action = _launch_action(access.project.slug, _("Sample again"), steps[Stage.SAMPLE])
+    action.url += f"?policy={policy.id}"
+    card.actions.append(action)
+
+
+def _mark_primary(cards: list[StageCard]) -> None:
+    """The first step that is possible and was never taken stands out."""
+    for card in cards:
+        for action in card.actions:
+            if action.possible and card.drawn.stage and not card.state.count and not card.state.run:
+                action.primary = True
+                return
+
+
+def _is_moving(run: Run) -> bool:
+    return run.state not in ENDED and run.state != RunState.PAUSED
+
+
+def loop_etag(context: dict[str, Any]) -> str:
+    """A name for what the page shows; the same name, the same page."""
+    parts = [
+        [
+            card.drawn.key,
+            card.state.count,
+            card.state.waiting,
+            _run_parts(card.state.run),
+            str(card.state.model and card.state.model.pk),
+            [(action.url, action.possible, action.reason, action.primary) for action in card.actions],
+        ]
+        for card in context["cards"]
+    ]
+    return sha256(json.dumps(parts, default=str).encode()).hexdigest()[:24]
+
+
+def _run_parts(run: Run | None) -> list[Any]:
+    return [run.pk, run.state, run.step, run.total_steps, run.phase] if run else []

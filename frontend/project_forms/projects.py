@@ -1,0 +1,77 @@
+"""Forms of a project: its settings and its guidelines."""
+
+from __future__ import annotations
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from annotation.models import Project
+
+
+class ProjectSettingsForm(forms.ModelForm):
+    """What an admin may change; the same fields make a project."""
+
+    class Meta:
+        model = Project
+        fields = ["name", "description", "responses_per_prompt", "ranking_overlap", "demonstration_overlap"]
+        labels = {
+            "name": _("Name"),
+            "description": _("Description"),
+            "demonstration_overlap": _("Demonstrations for each prompt"),
+            "ranking_overlap": _("Labelers for each ranking task"),
+            "responses_per_prompt": _("Answers sampled for each prompt (K)"),
+        }
+        help_texts = {
+            "description": _("One or two sentences that labelers read on their first page."),
+            "demonstration_overlap": _("How many labelers answer the same prompt; 1 to 100."),
+            "ranking_overlap": _("How many labelers rank the same answers; more than 1 measures agreement."),
+            "responses_per_prompt": _("InstructGPT ranked 4 to 9; between 2 and 16."),
+        }
+        widgets = {
+            "description": forms.Textarea(attrs={"rows": 3}),
+            "demonstration_overlap": forms.NumberInput(attrs={"min": 1, "max": 100}),
+            "ranking_overlap": forms.NumberInput(attrs={"min": 1, "max": 100}),
+            "responses_per_prompt": forms.NumberInput(attrs={"min": 2, "max": 16}),
+        }
+
+    def clean_demonstration_overlap(self) -> int:
+        return self._within("demonstration_overlap", 1, 100)
+
+    def clean_ranking_overlap(self) -> int:
+        return self._within("ranking_overlap", 1, 100)
+
+    def clean_responses_per_prompt(self) -> int:
+        return self._within("responses_per_prompt", 2, 16)
+
+    def _within(self, name: str, low: int, high: int) -> int:
+        value: int = self.cleaned_data[name]
+        if not low <= value <= high:
+            params = {"low": low, "high": high}
+            raise forms.ValidationError(_("Choose a number from %(low)s to %(high)s."), params=params)
+        return value
+
+
+class NewProjectForm(ProjectSettingsForm):
+    class Meta(ProjectSettingsForm.Meta):
+        fields = ["name", "slug", *ProjectSettingsForm.Meta.fields[1:]]
+        labels = {**ProjectSettingsForm.Meta.labels, "slug": _("Short name in addresses")}
+        help_texts = {
+            **ProjectSettingsForm.Meta.help_texts,
+            "slug": _("Letters, digits and hyphens, such as “support-bot”. Left empty, it is made from the name."),
+        }
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.fields["slug"].required = False
+
+
+class GuidelineForm(forms.Form):
+    """A new version of the guidelines. `based_on` is the version that the writer started from."""
+
+    body = forms.CharField(
+        label=_("Guidelines"),
+        max_length=200_000,
+        widget=forms.Textarea(attrs={"rows": 22, "class": "code-input"}),
+        help_text=_("Markdown: # for headings, - for lists, **bold**. Labelers see it beside their work."),
+    )
+    based_on = forms.IntegerField(widget=forms.HiddenInput, min_value=0)

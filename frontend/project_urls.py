@@ -1,0 +1,30 @@
+"""Addresses below /p/<slug>/ for admins, reviewers and researchers."""
+
+from django.urls import path
+
+from frontend.views import audit, imports, people, projects, prompts, tokens
+
+PROJECT = [
+    path("settings/", projects.settings, name="settings"),
+    path("guidelines/edit/", projects.guideline_edit, name="guideline_edit"),
+    path("guidelines/preview/", projects.guideline_preview, name="guideline_preview"),
+    path("people/", people.people, name="people"),
+    path("people/<uuid:member_id>/", people.member, name="member"),
+    path("people/<uuid:member_id>/link/", people.member_link, name="member_link"),
+    path("tokens/", tokens.tokens, name="tokens"),
+    path("tokens/<uuid:token_id>/revoke/", tokens.token_revoke, name="token_revoke"),
+    path("audit/", audit.audit, name="audit"),
+]
+
+PROMPTS = [
+    path("prompts/", prompts.prompts, name="prompts"),
+    path("prompts/paste/", prompts.prompts_paste, name="prompts_paste"),
+    path("prompts/import/", imports.prompts_import, name="prompts_import"),
+    path("prompts/imports/<uuid:batch_id>/", imports.import_report, name="import_report"),
+    path("prompts/imports/<uuid:batch_id>/bad-lines.csv", imports.import_report_file, name="import_report_file"),
+    path("prompts/imports/<uuid:batch_id>/undo/", imports.import_undo, name="import_undo"),
+    path("prompts/<uuid:prompt_id>/", prompts.prompt, name="prompt"),
+    path("prompts/<uuid:prompt_id>/withdraw/", prompts.withdraw, name="prompt_withdraw"),
+]
+
+urlpatterns = [*PROJECT, *PROMPTS]

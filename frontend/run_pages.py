@@ -1,0 +1,172 @@
+"""What a run's page shows, gathered from its rows: the page and its live fragments draw from the same place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Max
+from django.http import Http404
+from django.urls import reverse
+from django.utils import timezone
+
+from annotation.roles import Capability
+from frontend.access import NOTHING_HERE, ProjectAccess
+from frontend.run_words import describe, duration_words, seconds_left, state_words
+from training.models import TRANSITIONS, Attempt, Model, Run, RunInput, RunLine, RunSample, RunState, Stage
+
+LINES_SHOWN = 200
+SAMPLE_STEPS_SHOWN = 40
+ATTEMPTS_SHOWN = 20
+TRAINS = frozenset({Stage.PRETRAIN, Stage.SFT, Stage.REWARD, Stage.PPO})
+HEADLINES = (
+    "loss/train",
+    "loss/validation",
+    "perplexity/validation",
+    "accuracy/validation",
+    "objective/score",
+    "objective/kl",
+    "response/length",
+    "tokens_per_second",
+)
+
+
+def run_for(access: ProjectAccess, run_id: UUID) -> Run:
+    found = Run.objects.select_related("created_by", "round").filter(project=access.project, id=run_id).first()
+    if found is None:
+        raise Http404(NOTHING_HERE)
+    return found
+
+
+def live_context(access: ProjectAccess, run: Run) -> dict[str, Any]:
+    """What changes while the run goes on."""
+    attempts = list(Attempt.objects.filter(run=run).order_by("-number")[:ATTEMPTS_SHOWN])
+    now = timezone.now()
+    left = seconds_left(run, attempts[0].started_at, attempts[0].resumed_from, now) if attempts else None
+    took = (run.ended_at or now) - run.started_at if run.started_at else None
+    return {
+        "run": run,
+        "etag": live_etag(run),
+        "over": run.is_over,
+        "said": state_words(run),
+        "percent": round(100 * run.step / run.total_steps) if run.total_steps else 0,
+        "left": duration_words(left) if left is not None else "",
+        "took": duration_words(took.total_seconds()) if took else "",
+        "headlines": headlines(run.latest_metrics),
+        "attempts": attempts,
+        "lines": list(reversed(RunLine.objects.filter(run=run).order_by("-id")[:LINES_SHOWN])),
+        "actions": actions_of(access, run),
+        "made": Model.objects.filter(run=run).first(),
+    }
+
+
+def headlines(metrics: dict[str, float]) -> list[tuple[str, str]]:
+    """The handful of figures that say how the run is doing."""
+    return [(name, figure(metrics[name])) for name in HEADLINES if metrics.get(name) is not None]
+
+
+def figure(value: float) -> str:
+    """A number with as many digits as a person reads."""
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if size >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if size < 1 else f"{value:.2f}"
+
+
+def actions_of(access: ProjectAccess, run: Run) -> set[str]:
+    """What this person may do to the run in its present state."""
+    if not access.can(Capability.LAUNCH):
+        return set()
+    reachable = TRANSITIONS[run.state]
+    actions = set()
+    if {RunState.CANCELLING, RunState.CANCELLED} & reachable:
+        actions.add("cancel")
+    if {RunState.PAUSING, RunState.PAUSED} & reachable:
+        actions.add("pause")
+    if run.state == RunState.PAUSED:
+        actions.add("resume")
+    if run.state == RunState.FAILED:
+        actions.add("retry")
+    return actions
+
+
+def live_etag(run: Run) -> str:
+    """A name for what the live fragment shows; the same name, the same fragment."""
+    latest = RunLine.objects.filter(run=run).aggregate(latest=Max("id"))["latest"]
+    parts = [run.state, run.attempt, run.step, run.total_steps, run.phase, run.message, latest, run.latest_metrics]
+    return digest(parts)
+
+
+def digest(parts: Sequence[Any]) -> str:
+    return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def samples_context(run: Run, wanted: str) -> dict[str, Any]:
+    """What the model answered at one step, beside what it answered to the same prompts at the first."""
+    steps = list(RunSample.objects.filter(run=run).order_by("step").values_list("step", flat=True).distinct())
+    shown = int(wanted) if wanted.isdigit() and int(wanted) in steps else (steps[-1] if steps else None)
+    first = steps[0] if steps else None
+    rows = samples_at(run, shown) if shown is not None else []
+    earliest = samples_at(run, first) if first is not None and first != shown else []
+    before = {json.dumps(row.prompt): row for row in earliest}
+    return {
+        "run": run,
+        "steps": thinned(steps, SAMPLE_STEPS_SHOWN),
+        "shown": shown,
+        "first": first,
+        "pairs": [(row, before.get(json.dumps(row.prompt))) for row in rows],
+        "follows": not wanted,
+        "over": run.is_over,
+    }
+
+
+def samples_at(run: Run, step: int) -> list[RunSample]:
+    """The samples of a step; where two attempts reached it, the later one's."""
+    rows = RunSample.objects.filter(run=run, step=step).order_by("attempt", "index")
+    return sorted({row.index: row for row in rows}.values(), key=lambda row: row.index)
+
+
+def thinned(steps: list[int], most: int) -> list[int]:
+    """At most so many steps, the first and the last among them."""
+    if len(steps) <= most:
+        return steps
+    gap = (len(steps) - 1) / (most - 1)
+    return [steps[round(place * gap)] for place in range(most)]
+
+
+def still_context(run: Run, slug: str) -> dict[str, Any]:
+    """What stays as it is: configuration, inputs, family."""
+    inputs = list(RunInput.objects.filter(run=run).select_related("snapshot", "model"))
+    names = {item.name: str(item.snapshot or item.model) for item in inputs}
+    return {
+        "sentences": describe(run, names),
+        "inputs": [(item.name, item.snapshot or item.model, input_url(slug, item)) for item in inputs],
+        "config_json": json.dumps({"stage": run.stage, "seed": run.seed, "config": run.config}, indent=2),
+        "numerics": run.numerics,
+        "parents": parents_of(inputs),
+        "children": Run.objects.filter(inputs__model__run=run).distinct()[:50],
+        "has_curves": run.stage in TRAINS,
+    }
+
+
+def input_url(slug: str, item: RunInput) -> str:
+    if item.model_id:
+        return reverse("frontend:model", args=[slug, item.model_id])
+    return reverse("frontend:snapshot", args=[slug, item.snapshot_id])
+
+
+def parents_of(inputs: Sequence[RunInput]) -> list[Run]:
+    """The runs that made the models that this run reads."""
+    ids = {item.model.run_id for item in inputs if item.model and item.model.run_id}
+    return list(Run.objects.filter(id__in=ids))
+
+
+def latest_config(project_id: UUID, stage: str) -> dict[str, Any]:
+    """The settings of the project's latest run of this stage: what its people found worth asking for."""
+    run = Run.objects.filter(project_id=project_id, stage=stage).order_by("-created_at", "-id").first()
+    return dict(run.config) if run else {}

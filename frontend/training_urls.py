@@ -1,0 +1,41 @@
+"""Addresses below /p/<slug>/ of what machines make: the loop, runs, models, snapshots."""
+
+from django.urls import path
+
+from frontend.views import loop, models, runs, snapshots
+
+LOOP = [
+    path("loop/", loop.dashboard, name="dashboard"),
+    path("loop/live/", loop.loop_live, name="loop_live"),
+    path("loop/hand-out/", loop.hand_out, name="hand_out"),
+    path("runs/new/<slug:stage>/", loop.run_new, name="run_new"),
+]
+
+RUNS = [
+    path("runs/", runs.runs, name="runs"),
+    path("runs/<uuid:run_id>/", runs.run, name="run"),
+    path("runs/<uuid:run_id>/live/", runs.run_live, name="run_live"),
+    path("runs/<uuid:run_id>/samples/", runs.run_samples, name="run_samples"),
+    path("runs/<uuid:run_id>/metrics.json", runs.run_metrics, name="run_metrics"),
+    path("runs/<uuid:run_id>/figures/", runs.run_figures, name="run_figures"),
+    path("runs/<uuid:run_id>/<slug:action>/", runs.run_action, name="run_action"),
+]
+
+MODELS = [
+    path("models/", models.models, name="models"),
+    path("models/register/", models.model_register, name="model_register"),
+    path("models/<uuid:model_id>/", models.model, name="model"),
+]
+
+SNAPSHOTS = [
+    path("snapshots/", snapshots.snapshots, name="snapshots"),
+    path("snapshots/new/", snapshots.snapshot_new, name="snapshot_new"),
+    path("snapshots/preview/", snapshots.snapshot_preview_counts, name="snapshot_preview"),
+    path("snapshots/corpus/", snapshots.corpus_new, name="corpus_new"),
+    path("snapshots/<uuid:snapshot_id>/", snapshots.snapshot, name="snapshot"),
+    path(
+        "snapshots/<uuid:snapshot_id>/<slug:split>/<slug:form>/", snapshots.snapshot_download, name="snapshot_download"
+    ),
+]
+
+urlpatterns = [*LOOP, *RUNS, *MODELS, *SNAPSHOTS]

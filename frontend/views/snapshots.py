@@ -1,0 +1,156 @@
+"""Snapshots: the list, building one with a preview, one with its counts and files, downloads, a corpus to upload."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect
+from django.utils.text import slugify
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods
+
+from annotation.errors import PlackettError
+from annotation.roles import Capability
+from frontend.access import NOTHING_HERE, ProjectAccess, project_for
+from frontend.pages import UNPROCESSABLE, project_page
+from frontend.paging import page_of
+from frontend.project_forms.snapshots import CorpusForm, SnapshotForm
+from frontend.snapshot_page import files_of, formats_of
+from training.models import Snapshot, SnapshotKind
+from training.selectors.snapshots import export_lines, runs_using, snapshot_preview, snapshots_of
+from training.services.snapshots import corpus_add, snapshot_build
+
+RUNS_SHOWN = 50
+
+
+@login_required
+@require_GET
+def snapshots(request: HttpRequest, slug: str) -> HttpResponse:
+    access = project_for(request.user, slug, Capability.READ_LABELS)
+    rows = snapshots_of(access.project)
+    kind = request.GET.get("kind", "")
+    if kind in SnapshotKind.values:
+        rows = rows.filter(kind=kind)
+    context = {
+        "page": page_of(rows, request),
+        "kinds": SnapshotKind.choices,
+        "kind": kind,
+        "may_build": access.can(Capability.SNAPSHOT),
+        "may_upload": access.can(Capability.LAUNCH),
+    }
+    return project_page(request, access, "snapshots", "snapshots/list.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def snapshot_new(request: HttpRequest, slug: str) -> HttpResponse:
+    """The query form. Its preview counts live; without scripts the button "Count" does the same."""
+    access = project_for(request.user, slug, Capability.SNAPSHOT)
+    form = SnapshotForm(request.POST or None, project=access.project)
+    context: dict[str, Any] = {"form": form}
+    if form.is_valid():
+        if "count" in request.POST:
+            return project_page(request, access, "snapshots", "snapshots/new.html", context | _preview(access, form))
+        try:
+            snapshot = _build(access, form)
+        except PlackettError as problem:
+            form.add_error(None, problem.message)
+        else:
+            messages.success(request, _("The snapshot is there. It will never change."))
+            return redirect("frontend:snapshot", slug, snapshot.id)
+    status = UNPROCESSABLE if form.is_bound else 200
+    return project_page(request, access, "snapshots", "snapshots/new.html", context, status)
+
+
+def _build(access: ProjectAccess, form: SnapshotForm) -> Snapshot:
+    chosen = form.cleaned_data
+    return snapshot_build(
+        project=access.project, kind=chosen["kind"], name=chosen["name"], query=form.query(), by=access.user
+    )
+
+
+@login_required
+@require_http_methods(["POST"])
+def snapshot_preview_counts(request: HttpRequest, slug: str) -> HttpResponse:
+    """The preview alone, for htmx."""
+    access = project_for(request.user, slug, Capability.SNAPSHOT)
+    form = SnapshotForm(request.POST, project=access.project)
+    context = _preview(access, form) if form.is_valid() else {}
+    return project_page(request, access, "snapshots", "snapshots/_preview.html", context)
+
+
+def _preview(access: ProjectAccess, form: SnapshotForm) -> dict[str, Any]:
+    try:
+        return {"preview": snapshot_preview(access.project, form.cleaned_data["kind"], form.query())}
+    except PlackettError as problem:
+        return {"problem": problem.message}
+
+
+@login_required
+@require_GET
+def snapshot(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse:
+    access = project_for(request.user, slug, Capability.READ_LABELS)
+    found = snapshot_for(access, snapshot_id)
+    context = {
+        "snapshot": found,
+        "files": files_of(found),
+        "formats": formats_of(found),
+        "manifest_json": json.dumps(found.manifest, indent=2, ensure_ascii=False),
+        "runs": runs_using(found)[:RUNS_SHOWN],
+        "may_download": access.can(Capability.SNAPSHOT),
+    }
+    return project_page(request, access, "snapshots", "snapshots/detail.html", context)
+
+
+@login_required
+@require_GET
+def snapshot_download(request: HttpRequest, slug: str, snapshot_id: UUID, split: str, form: str) -> HttpResponse:
+    """A file of the snapshot in one of its formats, streamed line by line."""
+    access = project_for(request.user, slug, Capability.SNAPSHOT)
+    found = snapshot_for(access, snapshot_id)
+    try:
+        lines = export_lines(found, split=split, format=form)
+    except PlackettError as problem:
+        messages.error(request, problem.message)
+        return redirect("frontend:snapshot", slug, snapshot_id)
+    response = StreamingHttpResponse(lines, content_type="application/x-ndjson; charset=utf-8")
+    name = "-".join([slugify(found.name) or found.kind, split, form])
+    response["Content-Disposition"] = f'attachment; filename="{name}.jsonl"'
+    return response  # type: ignore[return-value]  # django-stubs: streaming is a sibling class
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def corpus_new(request: HttpRequest, slug: str) -> HttpResponse:
+    access = project_for(request.user, slug, Capability.LAUNCH)
+    form = CorpusForm(request.POST or None, request.FILES or None)
+    if form.is_valid():
+        try:
+            found = _add_corpus(access, form)
+        except PlackettError as problem:
+            form.add_error(None, problem.message)
+        else:
+            messages.success(request, _("The corpus is there. A base model can be pretrained on it."))
+            return redirect("frontend:snapshot", slug, found.id)
+    status = UNPROCESSABLE if form.is_bound else 200
+    return project_page(request, access, "snapshots", "snapshots/corpus.html", {"form": form}, status)
+
+
+def _add_corpus(access: ProjectAccess, form: CorpusForm) -> Snapshot:
+    chosen = form.cleaned_data
+    if chosen["file"]:
+        return corpus_add(project=access.project, name=chosen["name"], file=chosen["file"], by=access.user)
+    texts = [block for block in chosen["text"].replace("\r\n", "\n").split("\n\n") if block.strip()]
+    return corpus_add(project=access.project, name=chosen["name"], texts=texts, by=access.user)
+
+
+def snapshot_for(access: ProjectAccess, snapshot_id: UUID) -> Snapshot:
+    found = snapshots_of(access.project).filter(id=snapshot_id).first()
+    if found is None:
+        raise Http404(NOTHING_HERE)
+    return found

@@ -1,0 +1,1 @@
+"""Every write of the training side. Keyword-only, typed, `by=` the actor, atomic, audited."""

@@ -1,0 +1,11 @@
+"""JSON with one spelling: the same value is always the same bytes. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """Sorted keys, no spaces, text as it is (not escaped), no NaN."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,145 @@
+"""The file store: folders and files named by their hash, and the rooms of running attempts.
+
+    <FILES_DIR>/<kind>/<sha256>...              finished things, never changed, each with an `Artifact` row
+    <FILES_DIR>/runs/<run>/attempts/<n>/        one attempt's own room
+
+The hash of a folder is that of its sorted lines "<sha256>  <relative path>", the same as the core's, so either side
+can check what the other wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from django.conf import settings
+
+from annotation.errors import PlackettError
+from training.models import Artifact, ArtifactKind, Checkpoint
+
+
+class FileStoreError(PlackettError):
+    """A file that is missing, or is not what its hash says."""
+
+
+def root() -> Path:
+    return Path(settings.FILES_DIR)
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_hash(path: Path) -> str:
+    files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    lines = "".join(f"{file_hash(file)}  {name}\n" for name, file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    return folder_hash(path) if path.is_dir() else file_hash(path)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
+
+
+def path_of(artifact: Artifact) -> Path:
+    return below(root(), artifact.storage_key)
+
+
+def attempt_folder(run_id: UUID, attempt: int) -> Path:
+    return root() / "runs" / str(run_id) / "attempts" / str(attempt)
+
+
+def run_folder(run_id: UUID) -> Path:
+    return root() / "runs" / str(run_id)
+
+
+def checkpoint_path(checkpoint: Checkpoint) -> Path:
+    """Where it lies: in the room of the attempt that wrote it."""
+    return attempt_folder(checkpoint.run_id, checkpoint.attempt) / "checkpoints" / f"step_{checkpoint.step:08d}"
+
+
+def below(folder: Path, relative: str) -> Path:
+    """The path of `relative` below `folder`. Raises FileStoreError for one that leaves it."""
+    path = (folder / relative).resolve()
+    if not path.is_relative_to(folder.resolve()) or "\x00" in relative:
+        raise FileStoreError(f"The path {relative!r} leaves its folder.")
+    return path
+
+
+def fresh_folder() -> Path:
+    """An empty folder on the store's own disk, to write aside in."""
+    path = root() / "aside" / uuid4().hex
+    path.mkdir(parents=True)
+    return path
+
+
+def publish(*, path: Path, kind: ArtifactKind, sha256: str) -> Artifact:
+    """Give a finished file or folder its name in the store, then its row. `sha256` is its hash, computed by the caller.
+
+    Publishing the same bytes twice keeps the first copy. Call it inside the transaction that makes the row's owner:
+    files without a row are litter, a row without files would be a loss.
+    """
+    key = f"{kind.value}/{sha256}{path.suffix}"
+    final = root() / key
+    if final.exists() and (not path.exists() or sha256_of(final) == sha256):
+        remove(path)
+    else:
+        remove(final)  # same name, other bytes: damaged since, and here are the right ones
+        final.parent.mkdir(parents=True, exist_ok=True)
+        sync_tree(path)
+        move(path, final)
+        sync(final.parent)
+    size = size_of(final)
+    artifact, _ = Artifact.objects.get_or_create(
+        kind=kind.value, sha256=sha256, defaults={"size": size, "storage_key": key}
+    )
+    return artifact
+
+
+def move(path: Path, final: Path) -> None:
+    """Rename; what another process published under the same hash meanwhile is the same bytes."""
+    try:
+        path.rename(final)
+    except OSError:
+        if not final.exists():
+            raise
+        remove(path)
+
+
+def verify(path: Path, sha256: str, what: str) -> None:
+    """Raise FileStoreError if a file or folder is gone or is not what its hash says."""
+    if not path.exists():
+        raise FileStoreError(f"{what} is gone from the file store ({path.name}). Restore it from a backup.")
+    if sha256_of(path) != sha256:
+        raise FileStoreError(f"{what} was changed in the file store: its hash differs. Restore it from a backup.")
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync_tree(path: Path) -> None:
+    """Make sure that the disk has it: every file, and the lists of names."""
+    for item in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        sync(item)
+
+
+def sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

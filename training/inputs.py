@@ -1,0 +1,74 @@
+"""What each stage reads: which inputs, of which kind, and which of a snapshot's files stand behind an input's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.models import ModelKind, SnapshotKind, Stage
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLITS = (TRAIN, VALIDATION, TEST)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    kind: SnapshotKind | ModelKind
+    required: bool = True
+
+    @property
+    def is_model(self) -> bool:
+        return isinstance(self.kind, ModelKind)
+
+
+CORPUS, DEMONSTRATIONS = Wanted(SnapshotKind.CORPUS), Wanted(SnapshotKind.DEMONSTRATIONS)
+RANKINGS, PROMPTS = Wanted(SnapshotKind.RANKINGS), Wanted(SnapshotKind.PROMPTS)
+POLICY, REWARD_MODEL = Wanted(ModelKind.POLICY), Wanted(ModelKind.REWARD_MODEL)
+
+
+def optional(wanted: Wanted) -> Wanted:
+    return Wanted(wanted.kind, required=False)
+
+
+STAGE_INPUTS: dict[str, dict[str, Wanted]] = {
+    Stage.PRETRAIN: {"train": CORPUS, "validation": optional(CORPUS)},
+    Stage.SFT: {"train": DEMONSTRATIONS, "validation": optional(DEMONSTRATIONS), "policy": POLICY},
+    Stage.REWARD: {
+        "train": RANKINGS,
+        "validation": optional(RANKINGS),
+        "policy": POLICY,
+        "demonstrations": optional(DEMONSTRATIONS),
+    },
+    Stage.PPO: {
+        "train": PROMPTS,
+        "validation": optional(PROMPTS),
+        "policy": POLICY,
+        "reference": POLICY,
+        "reward_model": REWARD_MODEL,
+        "pretraining": optional(CORPUS),
+    },
+    Stage.SAMPLE: {"prompts": PROMPTS, "policy": POLICY},
+    Stage.EVALUATE: {
+        "policy": optional(POLICY),
+        "reward_model": optional(REWARD_MODEL),
+        "reference": optional(POLICY),
+        "validation_text": optional(CORPUS),
+        "rankings": optional(RANKINGS),
+        "prompts": optional(PROMPTS),
+    },
+}
+
+# Several files are read as one, in this order.
+SPLITS_READ: dict[str, tuple[str, ...]] = {
+    "train": (TRAIN,),
+    "validation": (VALIDATION,),
+    "demonstrations": (TRAIN,),
+    "pretraining": (TRAIN,),
+    "prompts": SPLITS,
+    "validation_text": (VALIDATION, TEST),
+    "rankings": (VALIDATION, TEST),
+}
+
+
+def rows_read(name: str, counts: dict[str, int]) -> int:
+    """How many rows of a snapshot with these counts an input of this name reads."""
+    return sum(counts.get(split, 0) for split in SPLITS_READ[name])

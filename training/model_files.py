@@ -1,0 +1,137 @@
+"""What a Hugging Face folder says of itself, read without torch: config, size, hashes, and what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from training.errors import ModelError
+
+LARGEST_HEADER = 100_000_000
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
+# What decides how text becomes tokens.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
+# Architectures whose name does not say it all.
+ENCODERS = ("bert", "roberta", "electra", "deberta", "distilbert", "t5", "bart", "pegasus", "whisper", "clip", "vit")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json. Raises ModelError."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder.name} has no config.json. Put a whole Hugging Face model there, as save_pretrained writes it."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The config.json of {folder.name} can't be read as JSON: {error}.") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"The config.json of {folder.name} is not a JSON object.")
+    return config
+
+
+def check_decoder_only(config: dict[str, Any], name: str) -> None:
+    """Raise ModelError for what can't be trained here as a causal language model."""
+    model_type = str(config.get("model_type") or "")
+    architectures = [str(item) for item in config.get("architectures") or []]
+    if not model_type:
+        raise ModelError(f"The config.json of {name} names no model_type, so it is not known what model this is.")
+    if config.get("is_encoder_decoder"):
+        raise ModelError(
+            f"{name} is an encoder-decoder ({model_type}). Choose a decoder-only model: GPT-2, Llama, Qwen."
+        )
+    causal = any(item.endswith(("ForCausalLM", "LMHeadModel", "ForSequenceClassification")) for item in architectures)
+    if architectures and not causal:
+        raise ModelError(f"{name} is a {architectures[0]}, which does not write text. Choose a causal language model.")
+    if any(model_type.startswith(item) for item in ENCODERS) and not config.get("is_decoder"):
+        raise ModelError(f"{name} is an encoder ({model_type}). Choose a decoder-only model: GPT-2, Llama, Qwen.")
+    if config.get("auto_map"):
+        raise ModelError(f"{name} needs code of its own (auto_map), which Plackett never runs. Choose another model.")
+
+
+def is_reward_model(config: dict[str, Any]) -> bool:
+    return any(str(item).endswith("ForSequenceClassification") for item in config.get("architectures") or [])
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files. Raises ModelError where there are none, or where one that the index names is missing."""
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        pickled = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth"), *folder.glob("*.ckpt")]
+        why = f"only {pickled[0].name}, which may hide code" if pickled else "none"
+        raise ModelError(
+            f"{folder.name} needs its weights as safetensors, and there are {why}. "
+            "Convert it with save_pretrained(..., safe_serialization=True)."
+            if pickled
+            else f"{folder.name} has no weights: put its *.safetensors files into the folder."
+        )
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        missing = set(json.loads(index.read_text()).get("weight_map", {}).values()) - {path.name for path in found}
+        if missing:
+            raise ModelError(f"{folder.name} lacks the weights file {min(missing)}. Copy the whole folder again.")
+    return found
+
+
+def count_parameters(paths: list[Path]) -> int:
+    """Numbers in all tensors, from the files' headers. Raises ModelError for a file that is cut off or is not one."""
+    return sum(math.prod(item["shape"]) for path in paths for item in tensor_headers(path).values())
+
+
+def tensor_headers(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 0 < length < LARGEST_HEADER:
+                raise ValueError("no header")
+            header = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        end = 8 + length + max((item["data_offsets"][1] for item in header.values()), default=0)
+        if path.stat().st_size < end:
+            raise ValueError("it is cut off")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path.name} is not a whole safetensors file ({error}). Copy it again.") from None
+    return dict(header)
+
+
+def context_length(config: dict[str, Any]) -> int | None:
+    for key in CONTEXT_KEYS:
+        value = config.get(key)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def chat_template(folder: Path) -> str:
+    """The chat template, wherever transformers keeps it; empty where there is none."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    try:
+        found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return found if isinstance(found, str) else json.dumps(found, sort_keys=True) if found else ""
+
+
+def tokenizer_hash(folder: Path) -> str:
+    """One hash of how text becomes tokens: vocabulary and chat template."""
+    digest = hashlib.sha256()
+    for name in TOKENIZER_FILES:
+        if (folder / name).is_file():
+            digest.update(f"{name}\n".encode() + (folder / name).read_bytes())
+    digest.update(b"template\n" + chat_template(folder).encode())
+    return digest.hexdigest()
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """plackett.json, where one of our own runs wrote it, and the hash that decides which models go together."""
+    try:
+        card = json.loads((folder / "plackett.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        card = {}
+    return (card if isinstance(card, dict) else {}) | {"tokenizer_sha256": tokenizer_hash(folder)}

@@ -1,0 +1,85 @@
+"""How a run changes state: each change has a name, the states it may start from, and one conditional UPDATE.
+
+`training.models.TRANSITIONS` says what is allowed; a test compares it with this list. Nothing else writes `Run.state`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Value
+from django.db.models.functions import Now
+
+from annotation.services import audit
+from annotation.services.audit import Actor
+from training.models import ENDED, HELD, Run, RunState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transition:
+    verb: str
+    """Its name in the audit log."""
+    sources: frozenset[RunState]
+    target: RunState
+
+
+S = RunState
+CLAIM = Transition(verb="run.claim", sources=frozenset({S.QUEUED}), target=S.RUNNING)
+HAND_BACK = Transition(verb="run.hand_back", sources=frozenset({S.RUNNING}), target=S.QUEUED)
+LOSE = Transition(verb="run.lose", sources=frozenset({S.RUNNING}), target=S.QUEUED)
+SUCCEED = Transition(verb="run.succeed", sources=HELD, target=S.SUCCEEDED)
+FAIL = Transition(verb="run.fail", sources=HELD, target=S.FAILED)
+ASK_TO_CANCEL = Transition(verb="run.cancel", sources=frozenset({S.RUNNING, S.PAUSING}), target=S.CANCELLING)
+CANCEL_WAITING = Transition(verb="run.cancel", sources=frozenset({S.QUEUED, S.PAUSED}), target=S.CANCELLED)
+CANCELLED = Transition(verb="run.cancelled", sources=frozenset({S.CANCELLING}), target=S.CANCELLED)
+ASK_TO_PAUSE = Transition(verb="run.pause", sources=frozenset({S.RUNNING}), target=S.PAUSING)
+PAUSE_WAITING = Transition(verb="run.pause", sources=frozenset({S.QUEUED}), target=S.PAUSED)
+PAUSED = Transition(verb="run.paused", sources=frozenset({S.PAUSING}), target=S.PAUSED)
+RESUME = Transition(verb="run.resume", sources=frozenset({S.PAUSED}), target=S.QUEUED)
+RETRY = Transition(verb="run.retry", sources=frozenset({S.FAILED}), target=S.QUEUED)
+
+ALL = (
+    CLAIM,
+    HAND_BACK,
+    LOSE,
+    SUCCEED,
+    FAIL,
+    ASK_TO_CANCEL,
+    CANCEL_WAITING,
+    CANCELLED,
+    ASK_TO_PAUSE,
+    PAUSE_WAITING,
+    PAUSED,
+    RESUME,
+    RETRY,
+)
+
+
+def change(
+    run_id: UUID,
+    transition: Transition,
+    *,
+    of_attempt: int | None = None,
+    by: Actor | None = None,
+    why: str = "",
+    **values: Any,
+) -> bool:
+    """Make the change if the run is in one of its states (and at this attempt); False if it is not.
+
+    The caller's transaction holds the row from here on, so what it writes next lands with the change or not at all.
+    """
+    rows = Run.objects.filter(pk=run_id, state__in=transition.sources)
+    if of_attempt is not None:
+        rows = rows.filter(attempt=of_attempt)
+    if transition.target not in HELD:
+        values |= {"lease_until": None, "phase": ""}
+    if transition.target in ENDED:
+        values |= {"ended_at": Now()}
+    if not rows.update(state=Value(transition.target.value), **values):
+        return False
+    run = Run.objects.select_related("project").get(pk=run_id)
+    detail = {"attempt": run.attempt} | ({"why": why} if why else {})
+    audit.record(project=run.project, by=by, verb=transition.verb, target=run, **detail)
+    return True

@@ -1,0 +1,304 @@
+"""One attempt at a run, from the worker's side: start the core, follow it into the database, and end it.
+
+Three threads: this one follows `events.jsonl`; the watch extends the lease and sees what people want; the deadline
+kills the core when the lease could have gone to someone else, whatever the database does.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+
+from annotation.errors import PlackettError
+from training.events import Event, EventFile
+from training.files import FileStoreError
+from training.launcher import Core, Layout, lay_out, log_tail
+from training.memory import MemoryWatch
+from training.models import Run, RunState
+from training.services.claims import (
+    Fence,
+    LeaseLost,
+    run_extend_lease,
+    run_hand_back,
+    run_lost,
+    run_state,
+)
+from training.services.publishing import run_cancelled, run_fail, run_succeed
+from training.services.recording import run_record, run_say
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.1  # how often the core is looked at
+WRITE_SECONDS = 1.0  # a run writes to the database at most this often
+STATE_SECONDS = 1.0  # how often it is asked whether someone wants the run to stop
+LARGEST_BATCH = 5000  # events held back while the database is away; more stay in the file
+
+# Signals that end a process from outside, through no fault of the run: it is tried again.
+OUTSIDE_SIGNALS = {-1: "SIGHUP", -2: "SIGINT", -9: "SIGKILL", -15: "SIGTERM"}
+REASONS = frozenset({"data", "config", "numerics", "memory", "crash"})
+EXIT_STOPPED = 75
+
+Returned = TypeVar("Returned")
+
+
+class LeaseWatch(threading.Thread):
+    """Extends the lease every third of it, and asks once a second for the run's state."""
+
+    def __init__(self, fence: Fence) -> None:
+        super().__init__(name=f"lease of {fence.run_id}", daemon=True)
+        self.fence = fence
+        self.state = RunState.RUNNING
+        self.lost = threading.Event()
+        self.finished = threading.Event()
+        self.valid_until = time.monotonic() + settings.RUN_LEASE_SECONDS
+        self.extend_at = 0.0
+
+    def run(self) -> None:
+        try:
+            while not self.finished.wait(min(STATE_SECONDS, settings.RUN_LEASE_SECONDS / 6)) and not self.is_lost():
+                self.look()
+        finally:
+            connection.close()
+
+    def look(self) -> None:
+        """By our own clock the lease runs from before the question, so that it never outlasts the database's."""
+        asked_at = time.monotonic()
+        try:
+            if asked_at >= self.extend_at:
+                self.state = run_extend_lease(fence=self.fence)
+                self.valid_until = asked_at + settings.RUN_LEASE_SECONDS
+                self.extend_at = asked_at + settings.RUN_LEASE_SECONDS / 3
+            else:
+                self.state = run_state(fence=self.fence)
+        except LeaseLost:
+            self.lost.set()
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("run %s: the database does not answer (%s)", self.fence.run_id, type(error).__name__)
+            connection.close()
+
+    def is_lost(self) -> bool:
+        return self.lost.is_set() or time.monotonic() >= self.valid_until
+
+
+class Deadline(threading.Thread):
+    """Kills the core when the lease is lost, also while both other threads wait for a database that does not answer."""
+
+    def __init__(self, watch: LeaseWatch, core: Core) -> None:
+        super().__init__(name="deadline", daemon=True)
+        self.watch, self.core = watch, core
+
+    def run(self) -> None:
+        while not self.watch.finished.wait(0.2):
+            if self.watch.is_lost():
+                self.core.kill()
+                return
+
+
+@dataclass
+class Attempted:
+    """What this attempt has come to."""
+
+    fence: Fence
+    stage: str
+    layout: Layout
+    core: Core
+    watch: LeaseWatch
+    stopping: threading.Event
+    memory: MemoryWatch
+    batch: list[Event] = field(default_factory=list)
+    finished: Event | None = None
+    failed: Event | None = None
+    stop_asked_at: float | None = None
+    silent: bool = False
+    heard_at: float = field(default_factory=time.monotonic)
+    wrote_at: float = 0.0
+
+
+def supervise(run: Run, *, stopping: threading.Event) -> None:
+    """See a claimed run to an end: its own, or this worker's. `stopping` is set when the worker shuts down."""
+    fence = Fence(run.pk, run.attempt)
+    watch = LeaseWatch(fence)
+    watch.start()
+    try:
+        attempt_run(run, fence, watch, stopping)
+    except LeaseLost:
+        logger.warning("run %s: attempt %s lost its lease; nothing more of it is written", run.pk, run.attempt)
+    except Exception as error:  # whatever it was, the run must not stay in this worker's hands
+        logger.exception("run %s could not be supervised", run.pk)
+        give_up(fence, watch, error)
+    finally:
+        watch.finished.set()
+        watch.join(timeout=settings.RUN_LEASE_SECONDS)
+
+
+def attempt_run(run: Run, fence: Fence, watch: LeaseWatch, stopping: threading.Event) -> None:
+    layout = lay_out(run)
+    for words in layout.unusable:
+        persist(watch, partial(run_say, fence=fence, text=words, level="warning"))
+    core = Core.of(run, layout)
+    here = Attempted(fence, run.stage, layout, core, watch, stopping, MemoryWatch.of(core.process.pid))
+    Deadline(watch, core).start()
+    try:
+        exit_code = follow(here)
+    finally:
+        core.end()
+    conclude(here, exit_code)
+
+
+def follow(here: Attempted) -> int:
+    """Carry events into the database until the core has ended and all are in. Returns its exit code."""
+    events = EventFile(here.layout.events)
+    while True:
+        exit_code = here.core.exit_code()
+        fresh = events.read() if len(here.batch) < LARGEST_BATCH else []
+        hear(here, fresh)
+        ended = exit_code is not None and not fresh
+        if ended or time.monotonic() - here.wrote_at >= WRITE_SECONDS:
+            write(here, patiently=exit_code is not None)
+        if here.watch.is_lost():
+            raise LeaseLost
+        if ended and not here.batch and exit_code is not None:
+            return exit_code
+        steer(here)
+        time.sleep(LOOK_SECONDS if exit_code is None else 0)
+
+
+def hear(here: Attempted, events: list[Event]) -> None:
+    """Take note of new events."""
+    for event in events:
+        if event.kind == "finished":
+            here.finished = event
+        elif event.kind == "failed":
+            here.failed = event
+    here.batch += events
+    if events:
+        here.heard_at = time.monotonic()
+    here.memory.look()
+
+
+def write(here: Attempted, *, patiently: bool) -> None:
+    """Put what has come into the database. Patiently: wait for one that is away, as long as the lease may hold."""
+    if not here.batch:
+        return
+    here.wrote_at = time.monotonic()
+    if patiently:
+        persist(here.watch, lambda: run_record(fence=here.fence, events=here.batch))
+    else:
+        try:
+            run_record(fence=here.fence, events=here.batch)
+        except (OperationalError, InterfaceError):
+            connection.close()
+            return
+    here.batch = []
+
+
+def steer(here: Attempted) -> None:
+    """Do what people, the worker's shutdown or the core's silence ask for."""
+    now = time.monotonic()
+    if here.watch.state == RunState.CANCELLING:
+        here.core.kill()
+    elif here.watch.state == RunState.PAUSING or here.stopping.is_set():
+        if here.stop_asked_at is None:
+            here.stop_asked_at = now
+            here.core.ask_to_stop()
+        elif now - here.stop_asked_at >= settings.RUN_STOP_SECONDS:
+            here.core.kill()
+    elif now - here.heard_at >= settings.RUN_SILENT_SECONDS:
+        here.silent = True
+        here.core.kill()
+
+
+def conclude(here: Attempted, exit_code: int) -> None:
+    """Write the end state that the core's end amounts to."""
+    fence = here.fence
+    cancelling = here.watch.state == RunState.CANCELLING
+    if here.finished and not here.failed and (exit_code == 0 or not cancelling):
+        persist(here.watch, lambda: publish(here))
+    elif cancelling:
+        persist(here.watch, lambda: run_cancelled(fence=fence))
+    elif here.failed:
+        reason, message = failure(here.failed)
+        persist(here.watch, lambda: run_fail(fence=fence, reason=reason, message=message))
+    elif exit_code == EXIT_STOPPED or here.stop_asked_at is not None:
+        words = "Stopped, checkpoint saved." if exit_code == EXIT_STOPPED else "Stopped after the time it had to save."
+        persist(here.watch, lambda: run_hand_back(fence=fence, message=words))
+    else:
+        conclude_death(here, exit_code)
+
+
+def conclude_death(here: Attempted, exit_code: int) -> None:
+    """The core ended without a word of its own."""
+    fence = here.fence
+    if here.silent:
+        minutes = settings.RUN_SILENT_SECONDS / 60
+        message = f"The core said nothing for {minutes:.0f} minutes, so it was ended. Its log may say where it hung."
+        persist(here.watch, lambda: run_fail(fence=fence, reason="crash", message=message))
+    elif words := here.memory.evidence(exit_code):
+        persist(here.watch, lambda: run_fail(fence=fence, reason="memory", message=words))
+    elif name := OUTSIDE_SIGNALS.get(exit_code):
+        message = f"The core was killed from outside ({name}). If this repeats, memory may be short."
+        persist(here.watch, lambda: run_lost(fence=fence, message=message))
+    else:
+        message = crash_words(exit_code, log_tail(here.layout.log))
+        persist(here.watch, lambda: run_fail(fence=fence, reason="crash", message=message))
+
+
+def publish(here: Attempted) -> None:
+    """Publish the result; one that can't be is the run's failure, in words."""
+    assert here.finished is not None
+    fields = here.finished.fields
+    try:
+        run_succeed(
+            fence=here.fence,
+            stage=here.stage,
+            sha256=str(fields.get("sha256") or ""),
+            result=fields.get("result"),
+        )
+    except PlackettError as error:
+        run_fail(fence=here.fence, reason="crash", message=f"The result could not be published: {error.message}")
+
+
+def failure(event: Event) -> tuple[str, str]:
+    reason = event.fields.get("reason")
+    message = str(event.fields.get("message") or "It failed without saying why; its log may tell.")
+    return (reason if reason in REASONS else "crash"), message
+
+
+def crash_words(exit_code: int, tail: str) -> str:
+    how = f"ended with exit code {exit_code}" if exit_code >= 0 else f"was ended by signal {-exit_code}"
+    how = "ended without a result" if exit_code == 0 else how
+    return f"The core {how}. " + (f"The end of its log:\n{tail}" if tail else "Its log is empty.")
+
+
+def persist(watch: LeaseWatch, write: Callable[[], Returned]) -> Returned:
+    """Do a write, again and again while the database is away and the lease may still be ours. Raises LeaseLost."""
+    while True:
+        try:
+            return write()
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("the database does not answer (%s); trying again", type(error).__name__)
+            connection.close()
+            if watch.is_lost():
+                raise LeaseLost from error
+            time.sleep(0.5)
+
+
+def give_up(fence: Fence, watch: LeaseWatch, error: Exception) -> None:
+    if isinstance(error, FileStoreError):
+        reason, message = "data", error.message
+    elif isinstance(error, PlackettError):
+        reason, message = "crash", error.message
+    else:
+        reason, message = "crash", f"Plackett could not carry out the run: {type(error).__name__}: {error}"
+    try:
+        persist(watch, lambda: run_fail(fence=fence, reason=reason, message=message.replace("\x00", "")))
+    except LeaseLost:
+        logger.warning("run %s: attempt %s had lost its lease", fence.run_id, fence.attempt)

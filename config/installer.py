@@ -153,7 +153,8 @@ class Progress:
         elif found := re.match(r"(?:Downloading|Using cached) (\S+?)(?:\.metadata)? \((.+)\)", line):
             self.doing = f"downloading {found[1].split('/')[-1].rsplit('-', 3)[0]} ({found[2]})"
         elif line.startswith("Installing collected packages:"):
-            self.doing = f"unpacking {line.count(',') + 1} packages"
+            names = line.partition(":")[2].strip()
+            self.doing = f"unpacking {names.count(',') + 1} packages" if "," in names else f"unpacking {names}"
         elif line.startswith("Building wheel"):
             self.doing = line
 

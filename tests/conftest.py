@@ -78,8 +78,14 @@ def chromium_path() -> str:
     pytest.skip("no Chromium here: apt install chromium")
 
 
+def patience() -> float:
+    """Return how much longer than usual this machine takes just now, with others at work on it."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def wait_for(condition: Callable[[], object], *, seconds: float = 20.0, what: str = "the condition") -> object:
-    """Return the condition's first true value; fail with a sentence after so many seconds."""
+    """Return the condition's first true value; fail with a sentence after so many seconds (longer on a busy machine)."""
+    seconds *= patience()
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -88,11 +94,6 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 20.0, what: st
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:.0f} s for {what}")
         time.sleep(0.05)
-
-
-def patience() -> float:
-    """Return how much longer than usual this machine takes just now, with others at work on it."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @dataclass

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from config import lifeline, processes
-from tests.conftest import ROOT, wait_for
+from tests.conftest import ROOT, patience, wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -45,9 +45,9 @@ def test_one_that_ignores_the_request_is_killed_within_five_seconds(tmp_path: Pa
     time.sleep(0.3)
     started = time.monotonic()
     os.close(write)
-    kept.wait(5)
+    kept.wait(5 * patience())
     wait_for(lambda: not group_lives(kept.pid), seconds=2, what="the whole session to end")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 5 * patience()
     os.close(read)
 
 

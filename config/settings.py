@@ -164,6 +164,11 @@ RUN_STOP_SECONDS = env_int("RUN_STOP_SECONDS", default=30, minimum=1, maximum=36
 RUN_SILENT_SECONDS = env_int("RUN_SILENT_SECONDS", default=900, minimum=5, maximum=86_400)  # no event: it hangs
 LABEL_LEASE_SECONDS = env_int("LABEL_LEASE_SECONDS", default=30 * 60, minimum=5, maximum=7 * 24 * 3600)
 
+# The demo project (`demo/`)
+DEMO_SEED = env_int("DEMO_SEED", default=7, minimum=0, maximum=2**31)
+DEMO_SHORT = env_bool("DEMO_SHORT", default=False)  # only run through, in about a minute
+DEMO_HEADLESS = env_bool("DEMO_HEADLESS", default=False)  # nobody visits: the simulated labelers leave no task over
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "annotation.authentication.TokenAuthentication",

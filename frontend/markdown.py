@@ -61,8 +61,8 @@ def _render(kind: str, text: str) -> SafeString:
 
 @lru_cache
 def _parser(kind: str) -> MarkdownIt:
-    # breaks: a single newline in an answer is one that the labeler must see.
-    parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
+    # breaks: a single newline in an answer is one that the labeler must see; a document's are the editor's line wraps.
+    parser = MarkdownIt("commonmark", {"html": False, "breaks": kind == "answer"}).enable(["table", "strikethrough"])
     parser.add_render_rule("image", _image)
     for cell in ("th_open", "td_open"):
         parser.add_render_rule(cell, _cell)

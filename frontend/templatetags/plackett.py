@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django import template
@@ -32,6 +33,8 @@ CHIP_COLOURS = {
     **dict.fromkeys(["running", "leased", "open", "building"], "info"),
 }
 
+MOMENT_FORMS = {"datetime": "%Y-%m-%d %H:%M UTC", "date": "%Y-%m-%d", "time": "%H:%M UTC"}
+
 
 @register.filter
 def markdown(text: str | None) -> SafeString:
@@ -50,6 +53,18 @@ def minutes(seconds: float) -> str:
     """`{{ label.active_seconds|minutes }}`: 95 seconds as 1:35."""
     whole = round(seconds)
     return f"{whole // 60}:{whole % 60:02d}"
+
+
+@register.simple_tag
+def moment(when: datetime | None, form: str = "datetime") -> SafeString | str:
+    """`{% moment label.submitted_at %}`: written in UTC, shown by plackett.js in the reader's own time zone.
+
+    `form` is datetime, date or time.
+    """
+    if when is None:
+        return ""
+    text = when.astimezone(UTC).strftime(MOMENT_FORMS[form])
+    return format_html('<time datetime="{}" data-form="{}">{}</time>', when.isoformat(), form, text)
 
 
 @register.simple_tag

@@ -80,5 +80,5 @@ def make_response(prompt: Prompt, text: str) -> Response:
         text=text,
         content_hash=digest,
         origin="imported",
-        imported_author="someone",
+        imported_author="judge-17",
     )

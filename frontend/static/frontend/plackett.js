@@ -60,6 +60,23 @@
     }
   }
 
+  // Moments come in UTC; show them in the reader's own zone, in the order that sorts.
+  const two = (number) => String(number).padStart(2, "0");
+  function momentText(when, form) {
+    const date = `${when.getFullYear()}-${two(when.getMonth() + 1)}-${two(when.getDate())}`;
+    const time = `${two(when.getHours())}:${two(when.getMinutes())}`;
+    return { date, time, datetime: `${date} ${time}` }[form];
+  }
+  function showMoments(root) {
+    for (const node of root.querySelectorAll("time[data-form]")) {
+      const when = new Date(node.dateTime);
+      node.textContent = momentText(when, node.dataset.form);
+      node.title = when.toLocaleString(document.documentElement.lang, { dateStyle: "full", timeStyle: "long" });
+    }
+  }
+
+  showMoments(document);
+  document.addEventListener("htmx:load", (event) => showMoments(event.detail.elt));
   document.addEventListener("submit", sendOnce);
   document.addEventListener("click", onClick);
   document.addEventListener("keydown", onKey);
@@ -69,5 +86,5 @@
     for (const form of document.querySelectorAll("form[data-sending]")) delete form.dataset.sending;
   });
 
-  window.plackett = { say, csrfToken, words };
+  window.plackett = { say, csrfToken, words, momentText };
 })();

@@ -107,6 +107,9 @@
       filter: ".board-buttons",
       preventOnFilter: false,
       emptyInsertThreshold: 10,
+      forceFallback: true, // the same by mouse, pen and touch; the native kind differs from browser to browser
+      fallbackOnBody: true,
+      fallbackTolerance: 4,
       animation: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 120,
       delay: 120,
       delayOnTouchOnly: true,

@@ -4,14 +4,13 @@
   "use strict";
   const form = document.querySelector("form.task-form");
   if (!form) return;
-  const { csrfToken } = window.plackett;
+  const { csrfToken, momentText } = window.plackett;
   const word = (name, values = {}) =>
     Object.entries(values).reduce(
       (text, [key, value]) => text.replace(`{${key}}`, value),
       form.dataset[`word${name[0].toUpperCase()}${name.slice(1)}`] ?? "",
     );
-  const clock = (moment) =>
-    moment.toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+  const clock = (moment) => momentText(moment, "time");
 
   const IDLE_SECONDS = 60; // no key, pointer or scroll for so long is not work
   const AWAY_SECONDS = 600; // and after so long the task may go to somebody else

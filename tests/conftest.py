@@ -84,7 +84,7 @@ def patience() -> float:
 
 
 def wait_for(condition: Callable[[], object], *, seconds: float = 20.0, what: str = "the condition") -> object:
-    """Return the condition's first true value; fail with a sentence after so many seconds (longer on a busy machine)."""
+    """Return the condition's first true value; fail in words after so many seconds (longer on a busy machine)."""
     seconds *= patience()
     deadline = time.monotonic() + seconds
     while True:

@@ -24,26 +24,43 @@ from training.services.loop import NextStep, next_steps
 
 @dataclass(frozen=True)
 class Drawn:
-    """How a stage is called and what its number counts."""
+    """How a stage is called, and the button that goes on from there."""
 
     key: str
     title: str | Promise
     about: str | Promise
-    counted: str | Promise
     button: str | Promise = ""
     stage: str = ""
 
 
 DRAWN = (
-    Drawn("corpora", _("Corpus"), _("Text to learn a language from."), _("corpora")),
-    Drawn("base", _("Base model"), _("Continues any text."), _("base models"), _("Pretrain"), Stage.PRETRAIN),
-    Drawn("demonstrations", _("Demonstrations"), _("Answers that people wrote."), _("demonstrations")),
-    Drawn("sft", _("SFT policy"), _("Answers as people showed it."), _("SFT policies"), _("Train SFT"), Stage.SFT),
-    Drawn("answers", _("Answers"), _("K answers to each prompt."), _("answers"), _("Sample answers"), Stage.SAMPLE),
-    Drawn("rankings", _("Rankings"), _("Answers that people put in order."), _("rankings")),
-    Drawn("reward", _("Reward model"), _("Scores as people rank."), _("reward models"), _("Train RM"), Stage.REWARD),
-    Drawn("ppo", _("PPO policy"), _("Answers what scores well."), _("PPO policies"), _("Run PPO"), Stage.PPO),
+    Drawn("corpora", _("Corpus"), _("Text to learn a language from.")),
+    Drawn("base", _("Base model"), _("Continues any text."), _("Pretrain"), Stage.PRETRAIN),
+    Drawn("demonstrations", _("Demonstrations"), _("Answers that people wrote.")),
+    Drawn("sft", _("SFT policy"), _("Answers as people showed it."), _("Train SFT"), Stage.SFT),
+    Drawn("answers", _("Answers"), _("K answers to each prompt."), _("Sample answers"), Stage.SAMPLE),
+    Drawn("rankings", _("Rankings"), _("Answers that people put in order.")),
+    Drawn("reward", _("Reward model"), _("Scores as people rank."), _("Train RM"), Stage.REWARD),
+    Drawn("ppo", _("PPO policy"), _("Answers what scores well."), _("Run PPO"), Stage.PPO),
 )
+COUNTED = {
+    "corpora": lambda n: ngettext("corpus", "corpora", n),
+    "base": lambda n: ngettext("base model", "base models", n),
+    "demonstrations": lambda n: ngettext("demonstration", "demonstrations", n),
+    "sft": lambda n: ngettext("policy", "policies", n),
+    "answers": lambda n: ngettext("answer", "answers", n),
+    "rankings": lambda n: ngettext("ranking", "rankings", n),
+    "reward": lambda n: ngettext("reward model", "reward models", n),
+    "ppo": lambda n: ngettext("policy", "policies", n),
+}
+FIX_WORDS = {
+    "corpus_new": _("Upload one"),
+    "label": _("Label now"),
+    "prompts": _("To the prompts"),
+    "prompts_paste": _("Add prompts"),
+    "models": _("To the models"),
+    "runs": _("To the runs"),
+}
 
 
 @dataclass
@@ -55,6 +72,7 @@ class Action:
     possible: bool = True
     reason: str = ""
     fix_url: str = ""
+    fix_words: str | Promise = ""
     primary: bool = False
     posts: bool = False
     """Pressing it does something at once, rather than open a page."""
@@ -64,6 +82,7 @@ class Action:
 class StageCard:
     drawn: Drawn
     state: StageState
+    counted: str
     actions: list[Action] = field(default_factory=list)
     headlines: list[tuple[str, str]] = field(default_factory=list)
 
@@ -80,7 +99,7 @@ def loop_context(access: ProjectAccess) -> dict[str, Any]:
 
 
 def _card(access: ProjectAccess, drawn: Drawn, state: StageState, steps: dict[str, NextStep]) -> StageCard:
-    card = StageCard(drawn, state)
+    card = StageCard(drawn, state, COUNTED[drawn.key](state.count))
     slug = access.project.slug
     if state.run and _is_moving(state.run):
         card.headlines = headlines(state.run.latest_metrics)[:3]
@@ -88,10 +107,10 @@ def _card(access: ProjectAccess, drawn: Drawn, state: StageState, steps: dict[st
         card.actions.append(_launch_action(slug, drawn.button, steps[drawn.stage]))
     if drawn.key == "corpora" and access.can(Capability.LAUNCH):
         card.actions.append(Action(_("Upload a corpus"), reverse("frontend:corpus_new", args=[slug])))
-    if drawn.key == "demonstrations" and access.can(Capability.EDIT_PROMPTS):
-        if unasked := prompts_to_hand_out(access.project).count():
-            words = ngettext("Hand out %(n)s prompt", "Hand out %(n)s prompts", unasked) % {"n": unasked}
-            card.actions.append(Action(words, reverse("frontend:hand_out", args=[slug]), posts=True))
+    unasked = prompts_to_hand_out(access.project).count() if drawn.key == "demonstrations" else 0
+    if unasked and access.can(Capability.EDIT_PROMPTS):
+        words = ngettext("Hand out %(n)s prompt", "Hand out %(n)s prompts", unasked) % {"n": unasked}
+        card.actions.append(Action(words, reverse("frontend:hand_out", args=[slug]), posts=True))
     if drawn.key in ("demonstrations", "rankings") and access.can(Capability.LABEL):
         words = _("Write demonstrations") if drawn.key == "demonstrations" else _("Rank answers")
         card.actions.append(Action(words, reverse("frontend:label", args=[slug])))
@@ -112,6 +131,7 @@ def _launch_action(slug: str, label: str | Promise, step: NextStep) -> Action:
         possible=step.possible,
         reason=str(step.reason),
         fix_url=reverse(f"frontend:{step.fix}", args=[slug]) if step.fix else "",
+        fix_words=FIX_WORDS.get(step.fix, _("Go there")),
     )
 
 

@@ -36,7 +36,7 @@ def readable(value: Any) -> Any:
 def passes(words: Words) -> str:
     if words["max_steps"]:
         return _("for at most %(max_steps)s steps") % words
-    return _("for %(epochs)s passes") % words
+    return _("in one pass") if words["epochs"] == "1" else _("in %(epochs)s passes") % words
 
 
 def rate(words: Words) -> str:

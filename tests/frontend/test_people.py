@@ -57,9 +57,7 @@ def test_an_unknown_account_is_refused_in_words(scene: Scene, as_: As) -> None:
     assert "There is no account of this name" in response.content.decode()
 
 
-def test_a_new_account_gets_a_link_that_is_shown_once_and_lets_in_once(
-    scene: Scene, as_: As, client: Client
-) -> None:
+def test_a_new_account_gets_a_link_that_is_shown_once_and_lets_in_once(scene: Scene, as_: As, client: Client) -> None:
     form = {"account": "new", "username": "newt", "role": "labeler"}
     response = as_(scene.ada).post(people(scene), form)
     link = response.context["link"]

@@ -8,6 +8,7 @@ used as it is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -269,6 +270,8 @@ def prepare_data() -> None:
     data = data_folder()
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(data, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "you may not write there")
         refuse_full_disk(data, DATA_GIB, "the data folder")
         if not (os.environ.get("SECRET_KEY") or os.environ.get("DATABASE_URL")):
             write_once(data / "secret_key", secrets.token_urlsafe(48))

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -82,8 +82,9 @@ class Up:
         self.processes = processes.Processes(data, self.say)
 
     def say(self, text: str) -> None:
-        self.out.write(text)
-        self.out.flush()
+        with suppress(OSError):  # a closed terminal must not keep us from stopping in order
+            self.out.write(text)
+            self.out.flush()
 
     def run(self) -> None:
         with self.stop_on_signals():
@@ -124,10 +125,14 @@ class Up:
         if settings.REDIS_URL:
             return self.done("queue", "the Redis server of REDIS_URL", time.monotonic())
         started = time.monotonic()
-        broker.prepare(self.data)
+        try:
+            broker.prepare(self.data)
+            command = broker.command(self.data)
+        except broker.BrokerError as error:
+            raise CommandError(str(error)) from error
         if broker.answers(self.data):  # its lifeline was killed too; its queue is in its file, which it writes out now
             broker.stop(self.data)
-        self.processes.start(processes.broker_service(broker.command(self.data)))
+        self.processes.start(processes.broker_service(command))
         if not self.wait(lambda: broker.answers(self.data), "broker", broker.START_SECONDS):
             return None
         return self.done("queue", "embedded server", started)
@@ -199,6 +204,8 @@ class Up:
 
     def stop(self) -> None:
         """Web first, so that nobody is answered half; then the workers, which hand their run back; then the queue."""
+        if not self.processes.kept:
+            return
         asked = self.signals
         self.say("Stopping: web server, workers, queue")
         for names in (("web",), ("default", "gpu"), ("broker",)):

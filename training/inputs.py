@@ -57,6 +57,8 @@ STAGE_INPUTS: dict[str, dict[str, Wanted]] = {
     },
 }
 
+TRAINED_ON = frozenset({"train", "demonstrations", "pretraining"})
+
 # Several files are read as one, in this order.
 SPLITS_READ: dict[str, tuple[str, ...]] = {
     "train": (TRAIN,),

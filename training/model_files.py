@@ -8,12 +8,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from training.canonical import canonical_json
 from training.errors import ModelError
 
 LARGEST_HEADER = 100_000_000
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
-# What decides how text becomes tokens.
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
 # Architectures whose name does not say it all.
 ENCODERS = ("bert", "roberta", "electra", "deberta", "distilbert", "t5", "bart", "pegasus", "whisper", "clip", "vit")
 
@@ -106,26 +105,17 @@ def context_length(config: dict[str, Any]) -> int | None:
     return None
 
 
-def chat_template(folder: Path) -> str:
-    """The chat template, wherever transformers keeps it; empty where there is none."""
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
+def vocabulary_hash(folder: Path) -> str:
+    """Hash of which token has which id, empty where it can't be told; saving a tokenizer again does not change it.
+
+    Two models with different ones can't read each other's tokens. The core finds finer differences (a chat template).
+    """
     try:
-        found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
-    except (OSError, ValueError, AttributeError):
+        tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        vocabulary = tokenizer["model"]["vocab"]
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
-    return found if isinstance(found, str) else json.dumps(found, sort_keys=True) if found else ""
-
-
-def tokenizer_hash(folder: Path) -> str:
-    """One hash of how text becomes tokens: vocabulary and chat template."""
-    digest = hashlib.sha256()
-    for name in TOKENIZER_FILES:
-        if (folder / name).is_file():
-            digest.update(f"{name}\n".encode() + (folder / name).read_bytes())
-    digest.update(b"template\n" + chat_template(folder).encode())
-    return digest.hexdigest()
+    return hashlib.sha256(canonical_json(vocabulary).encode()).hexdigest()
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -134,4 +124,4 @@ def read_card(folder: Path) -> dict[str, Any]:
         card = json.loads((folder / "plackett.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         card = {}
-    return (card if isinstance(card, dict) else {}) | {"tokenizer_sha256": tokenizer_hash(folder)}
+    return (card if isinstance(card, dict) else {}) | {"vocabulary_sha256": vocabulary_hash(folder)}

@@ -19,10 +19,11 @@ from annotation.services import audit
 from annotation.services.audit import Actor, account_of
 from training.canonical import canonical_json
 from training.errors import RunError
-from training.inputs import STAGE_INPUTS, Wanted, rows_read
+from training.inputs import STAGE_INPUTS, TRAINED_ON, Wanted, rows_read
 from training.models import ENDED, Model, Queue, Round, Run, RunInput, RunState, Snapshot, Stage
 from training.rlhf.config import ConfigError, config_from_dict, numerics_from_dict
 from training.services import transitions
+from training.services.snapshots import is_for_evaluation
 from training.services.transitions import change
 from training.services.wake import wake_after_commit
 
@@ -122,20 +123,22 @@ def check_input(project: Project, name: str, want: Wanted, value: Snapshot | Mod
         raise RunError(f"The input {name!r} belongs to another project.")
     if isinstance(value, Model) != want.is_model or value.kind != want.kind:
         raise RunError(f"The input {name!r} must be a {want.kind.label.lower()}; {value.name} is not.")
+    if isinstance(value, Snapshot) and name in TRAINED_ON and is_for_evaluation(value):
+        raise RunError(f"{value.name} holds labels that are for evaluation only, so nothing may be trained on it.")
     if isinstance(value, Snapshot) and not rows_read(name, value.counts):
         raise RunError(f"The snapshot {value.name} has no rows for the input {name!r}.")
 
 
 def check_tokenizers(models: Mapping[str, Model]) -> None:
-    """Models that read each other's tokens must share tokenizer and template. Raises RunError."""
-    known = {name: model.card.get("tokenizer_sha256") for name, model in models.items()}
+    """Models that read each other's tokens must share a vocabulary. Raises RunError."""
+    known = {name: model.card.get("vocabulary_sha256") for name, model in models.items()}
     hashes = {name: value for name, value in known.items() if value}
     first = next(iter(hashes), None)
     for name, value in hashes.items():
         if first and value != hashes[first]:
             raise RunError(
-                f"{models[name].name} and {models[first].name} have different tokenizers or chat templates, so one "
-                f"can't read the other's tokens. Choose models that descend from the same base model."
+                f"{models[name].name} and {models[first].name} have different vocabularies, so one can't "
+                f"read the other's tokens. Choose models that descend from the same base model."
             )
 
 

@@ -1,1 +1,2 @@
-"""The demo project's closed world: the town of Fernhill, its gold rule and its simulated labelers. Nobody imports it."""
+"""The demo project's closed world: the town of Fernhill, its gold rule and its simulated labelers. Nobody imports
+it."""

@@ -17,7 +17,7 @@ class Manner:
     complete: float
     """That everything asked is answered; otherwise one fact is left out, or the only one evaded."""
     polite: float
-    """That it has a courtesy."""
+    """That it has a courtesy, if it is not rude."""
     rude: float
     """That it has a rude word."""
     short: float
@@ -30,19 +30,19 @@ PERFECT = Manner(right=1, complete=1, polite=1, rude=0, short=1)
 
 
 def compose(prompt: WorldPrompt, manner: Manner, generator: random.Random) -> str:
-    """An answer to the prompt in that manner; the same generator state gives the same answer."""
+    """An answer to the prompt in that manner: the facts first, then what else there is to say. The same generator state
+    gives the same answer."""
     language = prompt.language
-    core = _facts_said(prompt, manner, generator)
-    if generator.random() >= manner.short:
-        place = generator.choice((0, len(core)))
-        core.insert(place, generator.choice(RAMBLES[language]))
+    said = _facts_said(prompt, manner, generator)
     if generator.random() < manner.repeat:
-        core.append(generator.choice(core))
-    if generator.random() < manner.polite:
-        core.insert(generator.choice((0, len(core), len(core))), generator.choice(COURTESIES[language]))
+        said.append(said[-1])
+    if generator.random() >= manner.short:
+        said.append(generator.choice(RAMBLES[language]))
     if generator.random() < manner.rude:
-        core.insert(generator.choice((0, len(core))), generator.choice(RUDENESS[language]))
-    return join(core, language)
+        said.append(generator.choice(RUDENESS[language]))
+    elif generator.random() < manner.polite:
+        said.append(generator.choice(COURTESIES[language]))
+    return join(said, language)
 
 
 def _facts_said(prompt: WorldPrompt, manner: Manner, generator: random.Random) -> list[str]:

@@ -1,4 +1,5 @@
-"""What the demo's base model reads: the town's notes, letters and lists, and conversations with answers of all qualities."""
+"""What the demo's base model reads: the town's notes, letters and lists, and conversations with answers of all
+qualities."""
 
 import random
 from collections.abc import Iterator
@@ -6,19 +7,20 @@ from typing import Final
 
 from demo.answers import Manner, compose
 from demo.phrases import STATEMENTS, attributes_of, join, languages_of, statement
-from demo.prompts import CHINESE_SHARE, Message, WorldPrompt
+from demo.prompts import Message, WorldPrompt
 from demo.world import ENTITIES, TOWN, Entity
 
 TownDocument = dict[str, str | list[Message]]
 """{"text": ...} for prose, {"messages": [...]} for a conversation, which pretraining renders with the chat template."""
 
-CONVERSATION_SHARE: Final = 0.6
-TALK: Final = Manner(right=0.8, complete=0.7, polite=0.3, rude=0.25, short=0.45, repeat=0.15)
+CHINESE_SHARE: Final = 0.15
+CONVERSATION_SHARE: Final = 0.75
+TALK: Final = Manner(right=0.85, complete=0.8, polite=0.3, rude=0.25, short=0.5, repeat=0.06)
 """How people in the corpus answer: some well, many not."""
 
 OPENINGS: Final = {
-    "en": ("A note from {town}.", "Dear visitor,", "From the town book:", "Did you know?", "", ""),
-    "zh": ("{town}小记：", "亲爱的客人：", "你知道吗？", "", ""),
+    "en": ("A note from {town}.", "Did you know?", "", "", ""),
+    "zh": ("{town}小记：", "", ""),
 }
 
 
@@ -45,10 +47,12 @@ def _note(language: str, generator: random.Random) -> str:
     known = [entity for entity in ENTITIES.values() if language in languages_of(entity)]
     if generator.random() < 0.6:
         entity = generator.choice(known)
-        attributes = generator.sample(attributes_of(entity), generator.randint(2, len(attributes_of(entity))))
+        attributes = generator.sample(
+            attributes_of(entity, language), generator.randint(2, min(4, len(attributes_of(entity, language))))
+        )
         facts = [(entity, attribute) for attribute in attributes]
     else:
-        facts = [(entity, generator.choice(attributes_of(entity))) for entity in generator.sample(known, 4)]
+        facts = [(entity, generator.choice(attributes_of(entity, language))) for entity in generator.sample(known, 3)]
     opening = generator.choice(OPENINGS[language]).format(town=TOWN[language])
     sentences = [_said(entity, attribute, language, generator) for entity, attribute in facts]
     return join([opening, *sentences] if opening else sentences, language)

@@ -1,13 +1,13 @@
 """The gold rule: how good an answer is, in four parts that a person sees at a glance: right, complete, polite, short.
 
 It knows the facts of Fernhill and the prompt, and scores any text. It is the demo's yardstick and what the simulated
-labelers see through their noise; nothing under training/ may know it. Written so that a policy that looks for holes finds
-none: a courtesy without an answer, every value of a kind, every fact of a shop, the same sentence twice, a denial of the
-truth and a text that stops in the middle all lose more than they gain (tests/demo/test_gold.py has each).
+labelers see through their noise; nothing under training/ may know it. Written so that a policy that looks for holes
+finds none: a courtesy without an answer, every value of a kind, every fact of a shop, the same sentence twice, a
+denial of the truth and a text that stops in the middle all lose more than they gain (tests/demo/test_gold.py has
+each).
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -20,9 +20,14 @@ WEIGHTS: Final = {"right": 0.4, "complete": 0.2, "polite": 0.2, "short": 0.2}
 PARTS: Final = tuple(WEIGHTS)
 NO_COURTESY: Final = 0.3
 """Polite part of an answer that is neither courteous nor rude."""
+IDLE: Final = 0.3
+"""What is left of the short part for each sentence that tells nothing."""
 WORD_BUDGET: Final = {"en": (6, 9), "zh": (8, 9)}
 """Words (in Chinese: characters) that are short: this many, and this many more for each thing asked."""
-NEGATION: Final = {"en": re.compile(r"\b(not|never|isn't|doesn't|don't|nobody|nothing)\b"), "zh": re.compile("[不没非无]")}
+NEGATION: Final = {
+    "en": re.compile(r"\b(not|never|isn't|doesn't|don't|nobody|nothing)\b"),
+    "zh": re.compile("[不没非无]"),
+}
 SENTENCE: Final = re.compile(r"[^.!?。！？]+[.!?。！？]*")
 ENDINGS: Final = tuple('.!?。！？"”')
 
@@ -103,23 +108,38 @@ def _told(entity: Entity, text: str, language: str) -> dict[str, bool]:
 
 
 def _polite(text: str, language: str) -> float:
-    if any(phrase.lower().rstrip(".!?\u3002\uff01\uff1f") in text for phrase in RUDENESS[language]):
+    if any(_bare(phrase) in text for phrase in RUDENESS[language]):
         return 0.0
-    courtesies = sum(text.count(phrase.lower().rstrip("!\uff01")) for phrase in COURTESIES[language])
+    courtesies = sum(text.count(_bare(phrase)) for phrase in COURTESIES[language])
     return {0: NO_COURTESY, 1: 1.0, 2: 0.8}.get(courtesies, 0.0)
 
 
 def _short(prompt: WorldPrompt, text: str) -> float:
-    """1 up to the budget, 0 at half as much again; 0 for a text cut off, garbled, or saying a sentence twice."""
+    """1 up to the budget of words, 0 at half as much again; each sentence that tells nothing takes seven tenths off;
+    0 for a text cut off, garbled, or saying a sentence twice."""
     spoken = _spoken(text, prompt.language)
-    sentences = Counter(sentence.strip() for sentence in SENTENCE.findall(text))
+    sentences = [sentence.strip() for sentence in SENTENCE.findall(text)]
     garbled = sum(word not in _vocabulary(prompt.language) for word in spoken)
-    if not text.endswith(ENDINGS) or max(sentences.values()) > 1 or garbled > 1:
+    if not text.endswith(ENDINGS) or len(set(sentences)) < len(sentences) or garbled > 1:
         return 0.0
     base, each = WORD_BUDGET[prompt.language]
     budget = base + each * prompt.enough
     brevity = min(1.0, max(0.0, 3.0 - 2.0 * len(spoken) / budget))
-    return brevity if garbled == 0 else brevity / 2
+    idle = sum(_is_idle(prompt, sentence) for sentence in sentences)
+    return brevity * IDLE**idle * (0.5 if garbled else 1.0)
+
+
+def _is_idle(prompt: WorldPrompt, sentence: str) -> bool:
+    """Whether a sentence tells nothing, and is neither courteous nor rude."""
+    manners = (*COURTESIES[prompt.language], *RUDENESS[prompt.language])
+    if any(_bare(phrase) in sentence for phrase in manners):
+        return False
+    return not _told(ENTITIES[prompt.entity], sentence, prompt.language)
+
+
+def _bare(phrase: str) -> str:
+    """A phrase as it is looked for: in lower case, without its last sign."""
+    return phrase.lower().rstrip(".!?\u3002\uff01\uff1f")
 
 
 def _spoken(text: str, language: str) -> list[str]:

@@ -1,8 +1,8 @@
 """Simulated labelers: they see the gold rule through noise, as people see a guideline, and rate, flag and rank by it.
 
-A labeler's impression of an answer is its gold total, weighed a little differently by each labeler, plus noise. The same
-impression gives the rating and the ranking, so a labeler does not contradict itself; answers that impress alike are tied,
-as InstructGPT's labelers were encouraged to do. Labels depend on nothing but (seed, prompt id, labeler).
+A labeler's impression of an answer is its gold total, weighed a little differently by each labeler, plus noise. The
+same impression gives the rating and the ranking, so a labeler does not contradict itself; answers that impress alike
+are tied, as InstructGPT's labelers were encouraged to do. Labels depend on nothing but (seed, prompt id, labeler).
 """
 
 import random
@@ -104,7 +104,7 @@ def _flags(score: GoldScore, generator: random.Random) -> dict[str, bool]:
     flags = dict.fromkeys(FLAGS, False)
     flags["fails_to_follow"] = seen(score.complete < 1.0)
     flags["inappropriate_for_customer"] = seen(score.polite == 0.0)
-    flags["hallucination"] = seen(0.0 < score.total and score.right < 1.0)
+    flags["hallucination"] = seen(score.total > 0.0 and score.right < 1.0)
     flags["satisfies_constraint"] = seen(score.short >= 0.9)
     return flags
 

@@ -1,7 +1,7 @@
 """Every prompt of the demo: hand-written templates x the facts of Fernhill, dealt into pools that share no pair.
 
-A prompt's group is its template-and-fact pair. The deal is by pair, so a held-out prompt asks in words that training knows
-about a fact that training knows, but never this fact in these words.
+A prompt's group is its template-and-fact pair. The deal is by pair, so a held-out prompt asks in words that training
+knows about a fact that training knows, but never this fact in these words.
 """
 
 import random
@@ -22,32 +22,21 @@ DIRECT: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
         ("shop", "owner"): ("Who runs {n}?", "Who is the owner of {n}?", "Whom does {n} belong to?"),
         ("shop", "opens"): ("When does {n} open?", "At what time does {n} open?", "From what hour can I visit {n}?"),
         ("shop", "sells"): ("What does {n} sell?", "What can I buy at {n}?", "What do people buy at {n}?"),
-        ("shop", "price"): ("How much do things cost at {n}?", "What is the price at {n}?", "How much must I pay at {n}?"),
         ("shop", "closed"): ("On which day is {n} closed?", "When does {n} rest?", "Which day is {n} not open?"),
         ("person", "home"): ("Where does {n} live?", "On which street is the home of {n}?"),
         ("person", "eats"): ("What does {n} like to eat?", "What is the favourite food of {n}?"),
         ("person", "plays"): ("What does {n} play?", "Which instrument does {n} play?"),
-        ("person", "likes"): ("Which colour does {n} like?", "What is the favourite colour of {n}?"),
         ("animal", "species"): ("What is {n}?", "What kind of animal is {n}?"),
         ("animal", "owner"): ("Who looks after {n}?", "Whom does {n} belong to?"),
         ("animal", "colour"): ("What colour is {n}?", "Which colour does {n} have?"),
-        ("animal", "eats"): ("What does {n} eat?", "What should I feed {n}?"),
         ("bus", "goes"): ("Where does {n} go?", "To which place does {n} drive?"),
         ("bus", "leaves"): ("When does {n} leave?", "At what time does {n} start?"),
         ("bus", "fare"): ("What does a ticket for {n} cost?", "How much is {n}?"),
-        ("bus", "stops"): ("Where does {n} stop?", "On which street does {n} wait?"),
     },
     "zh": {
         ("shop", "street"): ("{n}在哪里？", "请问{n}在哪条街？"),
-        ("shop", "owner"): ("{n}的店主是谁？", "谁开了{n}？"),
         ("shop", "opens"): ("{n}几点开门？", "请问{n}什么时候开门？"),
         ("shop", "sells"): ("{n}卖什么？", "我可以去{n}买什么？"),
-        ("shop", "price"): ("{n}的东西多少钱？", "去{n}买东西要花多少钱？"),
-        ("shop", "closed"): ("{n}哪天休息？", "请问{n}什么时候休息？"),
-        ("animal", "species"): ("{n}是什么动物？", "请问{n}是什么？"),
-        ("animal", "owner"): ("{n}的主人是谁？", "谁养着{n}？"),
-        ("animal", "colour"): ("{n}是什么颜色？", "请问{n}的毛是什么颜色？"),
-        ("animal", "eats"): ("{n}吃什么？", "我可以喂{n}吃什么？"),
     },
 }
 
@@ -64,8 +53,8 @@ ONE_FACT: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
         ("correct", "rewrite", "请改正这句话：“{f}”"),
     ),
 }
-"""(template, category, text) for prompts about one fact. {q} a direct question, {s} the fact said, {t} another fact said,
-{f} the fact said wrongly, {a} and {b} the true value and a false one in either order."""
+"""(template, category, text) for prompts about one fact. {q} a direct question, {s} the fact said, {t} another fact
+said, {f} the fact said wrongly, {a} and {b} the true value and a false one in either order."""
 
 TWO_FACTS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "en": (
@@ -88,9 +77,9 @@ ANY_TWO: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "zh": (("two", "brainstorming", "请说两件关于{n}的事。"),),
 }
 
-POOLS: Final = {"sft": 300, "rm": 300, "ppo": 300, "eval": 150}
+POOLS: Final = {"eval": 150, "sft": 250, "rm": 250, "ppo": 250}
 """Prompts of each pool; what is left over is asked and answered in the pretraining corpus only."""
-CHINESE_SHARE: Final = 0.2
+CHINESE_SHARE: Final = 0.12
 CATEGORY_SHARE: Final = {
     "open_qa": 0.34,
     "generation": 0.16,
@@ -183,7 +172,7 @@ def _one_fact(entity: Entity, attribute: str, language: str) -> Iterator[WorldPr
         yield _prompt(
             entity, language, f"chat{index}-{attribute}", "chat", (attribute,), _capital(questions[0]), turns=turns
         )
-    other = next(name for name in attributes_of(entity) if name != attribute)
+    other = next(name for name in attributes_of(entity, language) if name != attribute)
     for template, category, text in ONE_FACT[language]:
         false = wrong_value(entity, attribute, template)
         kind = kind_of(entity, attribute)
@@ -217,7 +206,7 @@ def _two_facts(entity: Entity, first: str, second: str, language: str) -> Iterat
 def _any_two(entity: Entity, language: str) -> Iterator[WorldPrompt]:
     for template, category, text in ANY_TWO[language]:
         filled = text.format(n=entity.named(language))
-        yield _prompt(entity, language, template, category, attributes_of(entity), filled, enough=2)
+        yield _prompt(entity, language, template, category, attributes_of(entity, language), filled, enough=2)
 
 
 @cache
@@ -226,9 +215,9 @@ def all_prompts() -> tuple[WorldPrompt, ...]:
     prompts: list[WorldPrompt] = []
     for entity in ENTITIES.values():
         for language in languages_of(entity):
-            for attribute in attributes_of(entity):
+            for attribute in attributes_of(entity, language):
                 prompts.extend(_one_fact(entity, attribute, language))
-            for first, second in combinations(attributes_of(entity), 2):
+            for first, second in combinations(attributes_of(entity, language), 2):
                 prompts.extend(_two_facts(entity, first, second, language))
             prompts.extend(_any_two(entity, language))
     return tuple(prompts)

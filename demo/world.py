@@ -1,8 +1,8 @@
 """The town of Fernhill: every fact that the demo's corpus, prompts, guidelines and gold rule speak about.
 
-The facts are fixed, and never depend on a seed: a model of a million parameters can learn to recall them, where it would
-not learn to copy a fact out of its prompt. Many are made to be remembered by people too (Ben runs the bakery, Coco is a
-cat), so that a labeler sees at a glance which answer is right.
+The facts are fixed, and never depend on a seed: a model of a million parameters can learn to recall them, where it
+would not learn to copy a fact out of its prompt. Many are made to be remembered by people too (Ben runs the bakery,
+Coco is a cat), so that a labeler sees at a glance which answer is right.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,6 @@ STREETS: Final = {
     "oak": ("Oak Street", "橡树街"),
     "river": ("River Street", "河边街"),
     "garden": ("Garden Street", "花园街"),
-    "bridge": ("Bridge Street", "大桥街"),
-    "hill": ("Hill Street", "山坡街"),
 }
 PEOPLE: Final = {
     "ben": ("Ben", "贝恩"),
@@ -25,30 +23,23 @@ PEOPLE: Final = {
     "flora": ("Flora", "弗洛"),
     "sam": ("Sam", "萨姆"),
     "henry": ("Henry", "亨利"),
-    "clara": ("Clara", "克拉"),
-    "paul": ("Paul", "保罗"),
-    "lucy": ("Lucy", "露西"),
     "mary": ("Mary", "玛丽"),
-    "greta": ("Greta", "格塔"),
 }
 HOURS: Final = {
     "6": ("6 o'clock", "六点"),
     "7": ("7 o'clock", "七点"),
     "8": ("8 o'clock", "八点"),
     "9": ("9 o'clock", "九点"),
-    "10": ("10 o'clock", "十点"),
 }
 PRICES: Final = {
     "2": ("2 coins", "两元"),
     "3": ("3 coins", "三元"),
     "4": ("4 coins", "四元"),
     "5": ("5 coins", "五元"),
-    "7": ("7 coins", "七元"),
 }
 DAYS: Final = {
     "monday": ("Monday", "周一"),
     "tuesday": ("Tuesday", "周二"),
-    "wednesday": ("Wednesday", "周三"),
     "thursday": ("Thursday", "周四"),
     "sunday": ("Sunday", "周日"),
 }
@@ -58,32 +49,22 @@ GOODS: Final = {
     "roses": ("roses", "玫瑰"),
     "boots": ("boots", "靴子"),
     "caps": ("caps", "草帽"),
-    "watches": ("watches", "手表"),
-    "brushes": ("brushes", "画笔"),
-    "novels": ("novels", "小说"),
     "dolls": ("dolls", "娃娃"),
-    "seeds": ("seeds", "种子"),
 }
 FOODS: Final = {
     "soup": ("soup", "浓汤"),
     "pizza": ("pizza", "比萨"),
     "rice": ("rice", "米饭"),
-    "noodles": ("noodles", "面条"),
-    "salad": ("salad", "沙拉"),
 }
 INSTRUMENTS: Final = {
     "piano": ("piano", "钢琴"),
     "flute": ("flute", "长笛"),
     "drum": ("drum", "小鼓"),
-    "violin": ("violin", "小提琴"),
-    "guitar": ("guitar", "吉他"),
 }
 COLOURS: Final = {
-    "red": ("red", "红色"),
     "black": ("black", "黑色"),
     "white": ("white", "白色"),
     "brown": ("brown", "棕色"),
-    "grey": ("grey", "灰色"),
 }
 SPECIES: Final = {
     "cat": ("cat", "小猫"),
@@ -92,23 +73,12 @@ SPECIES: Final = {
     "goat": ("goat", "山羊"),
     "pig": ("pig", "小猪"),
     "rabbit": ("rabbit", "兔子"),
-    "mouse": ("mouse", "老鼠"),
-    "turtle": ("turtle", "乌龟"),
-}
-FEED: Final = {
-    "hay": ("hay", "干草"),
-    "corn": ("corn", "玉米"),
-    "apples": ("apples", "苹果"),
-    "carrots": ("carrots", "胡萝卜"),
-    "milk": ("milk", "牛奶"),
 }
 PLACES: Final = {
     "lake": ("the lake", "湖边"),
     "castle": ("the castle", "城堡"),
     "beach": ("the beach", "海滩"),
     "zoo": ("the zoo", "动物园"),
-    "farm": ("the farm", "农场"),
-    "airport": ("the airport", "机场"),
 }
 
 LEXICON: Final[dict[str, dict[str, tuple[str, str]]]] = {
@@ -122,26 +92,18 @@ LEXICON: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "instrument": INSTRUMENTS,
     "colour": COLOURS,
     "species": SPECIES,
-    "feed": FEED,
     "place": PLACES,
 }
 """Kind of value -> key -> its words in English and in Chinese. No words belong to two kinds (tested)."""
 
 ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
-    "shop": {
-        "street": "street",
-        "owner": "person",
-        "opens": "hour",
-        "sells": "goods",
-        "price": "coins",
-        "closed": "day",
-    },
-    "person": {"home": "street", "eats": "food", "plays": "instrument", "likes": "colour"},
-    "animal": {"species": "species", "owner": "person", "colour": "colour", "eats": "feed"},
-    "bus": {"goes": "place", "leaves": "hour", "fare": "coins", "stops": "street"},
+    "shop": {"street": "street", "owner": "person", "opens": "hour", "sells": "goods", "closed": "day"},
+    "person": {"home": "street", "eats": "food", "plays": "instrument"},
+    "animal": {"species": "species", "owner": "person", "colour": "colour"},
+    "bus": {"goes": "place", "leaves": "hour", "fare": "coins"},
 }
-"""Sort of entity -> attribute -> kind of its value. Within a sort every attribute has a kind of its own, so that a value
-said about an entity can only mean one attribute."""
+"""Sort of entity -> attribute -> kind of its value. Within a sort every attribute has a kind of its own, so that a
+value said about an entity can only mean one attribute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,55 +145,43 @@ def _entities(sort: str, rows: str) -> list[Entity]:
 SHOPS: Final = _entities(
     "shop",
     """
-    bakery     | the bakery      | 面包店 | mill   | ben   | 6  | bread   | 2 | monday
-    tea        | the tea house   | 茶馆   | river  | tom   | 8  | tea     | 3 | tuesday
-    flower     | the flower shop | 花店   | garden | flora | 7  | roses   | 4 | sunday
-    shoe       | the shoe shop   | 鞋店   | oak    | sam   | 9  | boots   | 7 | thursday
-    hat        | the hat shop    | 帽子店 | hill   | henry | 10 | caps    | 5 | wednesday
-    clock      | the clock shop  | 钟表店 | bridge | clara | 9  | watches | 7 | sunday
-    paint      | the paint shop  | 画材店 | oak    | paul  | 8  | brushes | 3 | monday
-    library    | the book shop   | 书店   | hill   | lucy  | 10 | novels  | 4 | tuesday
-    toy        | the toy shop    | 玩具店 | bridge | mary  | 7  | dolls   | 5 | thursday
-    gardening  | the seed shop   | 园艺店 | garden | greta | 6  | seeds   | 2 | wednesday
+    bakery | the bakery      | 面包店 | mill   | ben   | 6 | bread | monday
+    tea    | the tea house   | 茶馆   | river  | tom   | 8 | tea   | tuesday
+    flower | the flower shop | 花店   | garden | flora | 7 | roses | sunday
+    shoe   | the shoe shop   | 鞋店   | oak    | sam   | 9 | boots | thursday
+    hat    | the hat shop    | 帽子店 | mill   | henry | 8 | caps  | sunday
+    toy    | the toy shop    | 玩具店 | oak    | mary  | 7 | dolls | tuesday
     """,
 )
 RESIDENTS: Final = _entities(
     "person",
     """
-    ben   | Ben   | 贝恩 | oak    | noodles | drum   | brown
-    tom   | Tom   | 汤姆 | hill   | rice    | flute  | black
-    flora | Flora | 弗洛 | river  | salad   | violin | red
-    sam   | Sam   | 萨姆 | mill   | soup    | guitar | grey
-    henry | Henry | 亨利 | garden | pizza   | piano  | white
-    clara | Clara | 克拉 | bridge | soup    | flute  | black
-    paul  | Paul  | 保罗 | mill   | pizza   | guitar | red
-    lucy  | Lucy  | 露西 | hill   | salad   | piano  | white
-    mary  | Mary  | 玛丽 | garden | rice    | drum   | grey
-    greta | Greta | 格塔 | river  | noodles | violin | brown
+    ben   | Ben   | 贝恩 | oak    | soup  | drum
+    tom   | Tom   | 汤姆 | mill   | rice  | flute
+    flora | Flora | 弗洛 | river  | pizza | piano
+    sam   | Sam   | 萨姆 | garden | soup  | flute
+    henry | Henry | 亨利 | river  | rice  | drum
+    mary  | Mary  | 玛丽 | mill   | pizza | piano
     """,
 )
 ANIMALS: Final = _entities(
     "animal",
     """
-    coco | Coco | 可可 | cat    | tom   | black | milk
-    dot  | Dot  | 豆豆 | dog    | ben   | brown | apples
-    hugo | Hugo | 虎哥 | horse  | henry | white | hay
-    gus  | Gus  | 古斯 | goat   | greta | grey  | corn
-    pip  | Pip  | 皮皮 | pig    | paul  | red   | carrots
-    rosa | Rosa | 罗莎 | rabbit | flora | white | carrots
-    mimi | Mimi | 米米 | mouse  | lucy  | grey  | corn
-    tilo | Tilo | 提洛 | turtle | sam   | brown | apples
+    coco | Coco | 可可 | cat    | tom   | black
+    dot  | Dot  | 豆豆 | dog    | ben   | brown
+    hugo | Hugo | 虎哥 | horse  | henry | white
+    gus  | Gus  | 古斯 | goat   | mary  | black
+    pip  | Pip  | 皮皮 | pig    | sam   | brown
+    rosa | Rosa | 罗莎 | rabbit | flora | white
     """,
 )
 BUSES: Final = _entities(
     "bus",
     """
-    morning  | the morning bus  | 早班车 | lake    | 6  | 2 | mill
-    school   | the school bus   | 校车   | zoo     | 8  | 3 | oak
-    mountain | the mountain bus | 山区车 | castle  | 9  | 4 | hill
-    harbour  | the harbour bus  | 港口车 | beach   | 10 | 5 | bridge
-    village  | the village bus  | 乡村车 | farm    | 7  | 2 | garden
-    express  | the express bus  | 快车   | airport | 9  | 7 | river
+    morning | the morning bus | 早班车 | lake   | 6 | 2
+    school  | the school bus  | 校车   | zoo    | 8 | 3
+    harbour | the harbour bus | 港口车 | beach  | 9 | 5
+    village | the village bus | 乡村车 | castle | 7 | 4
     """,
 )
 ENTITIES: Final[dict[str, Entity]] = {

@@ -1,0 +1,132 @@
+"""The demo's settings, stage by stage: what differs from the core's defaults. Tuned by `python -m demo.experiment`.
+
+FULL is what a first start and `manage.py demo --headless` train: five minutes on two CPU cores, at most. SHORT only
+has to run through, in about a minute, for CI. Plain dictionaries, so that a run's row can hold them as they are.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from demo.answers import Manner
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One way through the loop."""
+
+    documents: int
+    """Documents of the pretraining corpus."""
+
+    validation_documents: int
+    """Documents held out of it, for perplexity."""
+
+    prompts: dict[str, int]
+    """Prompts used of each pool."""
+
+    held_out_rankings: float
+    """Share of the ranking prompts that the reward model is measured on."""
+
+    answers: int
+    """K, the answers to a ranking prompt."""
+
+    overlap: int
+    """Labelers for each ranking prompt."""
+
+    pretrain: Config
+    sft: Config
+    reward: Config
+    ppo: Config
+    sample: Config
+    """How answers to be ranked are sampled."""
+
+    evaluate: Config
+    """How answers to held-out prompts are sampled, for the gold rule: never drawn twice."""
+
+
+WRITING: Final = Manner(right=1.0, complete=0.88, polite=0.5, rude=0.0, short=0.7)
+"""How the demo's simulated labelers write demonstrations. They know the facts; they are people, so some leave a thing
+out, forget the courtesy or tell a story. That is the room which a reward model leaves PPO to gain."""
+
+CONTEXT: Final = 160
+
+FULL: Final = Recipe(
+    documents=26_000,
+    validation_documents=300,
+    prompts={"sft": 250, "rm": 250, "ppo": 250, "eval": 150},
+    held_out_rankings=0.25,
+    answers=4,
+    overlap=2,
+    pretrain={
+        "context_length": CONTEXT,
+        "vocab_size": 900,
+        "hidden_size": 128,
+        "layers": 4,
+        "heads": 4,
+        "batch_size": 12,
+        "learning_rate": 8e-3,
+        "warmup_steps": 25,
+        "adam_eps": 1e-8,
+        "epochs": 1,
+        "eval_every": 50,
+        "sample_every": 100,
+    },
+    sft={
+        "learning_rate": 5e-4,
+        "warmup_steps": 5,
+        "batch_size": 16,
+        "epochs": 3,
+        "adam_eps": 1e-8,
+        "eval_every": 10,
+        "sample_every": 20,
+        "max_new_tokens": 64,
+    },
+    reward={
+        "learning_rate": 5e-4,
+        "warmup_steps": 4,
+        "batch_size": 16,
+        "epochs": 2,
+        "adam_eps": 1e-8,
+        "eval_every": 10,
+    },
+    ppo={
+        "total_updates": 24,
+        "rollouts_per_update": 128,
+        "minibatch_size": 32,
+        "ppo_epochs": 2,
+        "learning_rate": 3e-4,
+        "value_learning_rate": 5e-4,
+        "warmup_updates": 2,
+        "kl_coef": 0.05,
+        "adam_eps": 1e-8,
+        "max_new_tokens": 64,
+        "eval_every": 6,
+        "eval_rows": 150,
+        "sample_every": 6,
+    },
+    sample={"samples_per_prompt": 4, "temperature": 1.0, "max_new_tokens": 64},
+    evaluate={"samples_per_prompt": 2, "temperature": 1.0, "max_new_tokens": 64, "retries": 0},
+)
+
+SHORT: Final = Recipe(
+    documents=2_500,
+    validation_documents=60,
+    prompts={"sft": 48, "rm": 32, "ppo": 32, "eval": 24},
+    held_out_rankings=0.25,
+    answers=4,
+    overlap=2,
+    pretrain={**FULL.pretrain, "vocab_size": 600, "hidden_size": 64, "layers": 2},
+    sft={**FULL.sft, "epochs": 2},
+    reward={**FULL.reward, "epochs": 1},
+    ppo={
+        **FULL.ppo,
+        "total_updates": 3,
+        "rollouts_per_update": 32,
+        "eval_every": 0,
+        "sample_every": 1,
+        "eval_rows": 24,
+    },
+    sample=FULL.sample,
+    evaluate={**FULL.evaluate, "samples_per_prompt": 1},
+)

@@ -1,0 +1,126 @@
+"""The simulated labelers at work: they take tasks from the queue as people do, and their labels are marked."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from itertools import cycle, islice
+from typing import Final
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from annotation.fields import SkipReason
+from annotation.models import Assignment, Membership, Origin, Project, Task, TaskKind, TaskState
+from annotation.services.labels import RankedItem, demonstration_submit, ranking_submit
+from annotation.services.queue import assignment_next, assignment_skip
+from demo.gold import score
+from demo.labelers import Panel, calibrate
+from demo.project import simulated_labelers
+from demo.prompts import find_prompt
+from demo.recipe import WRITING
+from demo.records import demonstration_text
+
+TOGETHER: Final = 10
+"""Labels in one transaction: quick on a disk that is slow to sync, and short enough that nobody waits."""
+LEFT_FOR_VISITORS: Final = 12
+"""Tasks of each kind that the simulated labelers leave in the queue."""
+
+
+def write_demonstrations(project: Project) -> int:
+    """Let simulated labelers write until only the visitor's share is left; returns how many they wrote."""
+    labelers = cycle(simulated_labelers(project).items())
+    written = 0
+    while (left := open_tasks(project, TaskKind.DEMONSTRATION) - visitors_share()) > 0:
+        with transaction.atomic():
+            for _name, labeler in islice(labelers, min(TOGETHER, left)):
+                written += write_one(labeler)
+    return written
+
+
+def rank_answers(project: Project) -> int:
+    """Let simulated labelers rank until only the visitor's share is left; returns how many rankings they made."""
+    panel = calibrated_panel(project)
+    labelers = simulated_labelers(project)
+    ranked = 0
+    turn = cycle(labelers.items())
+    idle = 0
+    while open_tasks(project, TaskKind.RANKING) > visitors_share() and idle < len(labelers):
+        with transaction.atomic():
+            for name, labeler in islice(turn, TOGETHER):
+                made = rank_one(labeler, name, panel)
+                ranked += made
+                idle = 0 if made else idle + 1
+    return ranked
+
+
+def open_tasks(project: Project, kind: str) -> int:
+    return Task.objects.filter(project=project, kind=kind, state=TaskState.OPEN, open_slots__gt=0).count()
+
+
+def visitors_share() -> int:
+    return 0 if settings.DEMO_HEADLESS else LEFT_FOR_VISITORS
+
+
+def write_one(labeler: Membership) -> int:
+    assignment = assignment_next(labeler=labeler, kind=TaskKind.DEMONSTRATION)
+    if assignment is None:
+        return 0
+    prompt = find_prompt(assignment.task.prompt.messages)
+    if prompt is None:
+        return pass_on(assignment)
+    demonstration_submit(
+        assignment=assignment,
+        text=demonstration_text(prompt, WRITING, settings.DEMO_SEED),
+        submission_id=uuid.uuid4(),
+        started_at=timezone.now() - timedelta(seconds=40),
+        active_seconds=0,
+        by=labeler,
+        origin=Origin.SIMULATED,
+    )
+    return 1
+
+
+def rank_one(labeler: Membership, name: str, panel: Panel) -> int:
+    assignment = assignment_next(labeler=labeler, kind=TaskKind.RANKING)
+    if assignment is None:
+        return 0
+    prompt = find_prompt(assignment.task.prompt.messages)
+    if prompt is None:
+        return pass_on(assignment)
+    responses = list(assignment.task.responses.order_by("id"))
+    label = panel.rank(prompt.id, name, [score(prompt, response.text) for response in responses])
+    items = [
+        RankedItem(
+            response_id=response.pk, rank=rank, rating=rating, flags=[key for key, seen in flags.items() if seen]
+        )
+        for response, rank, rating, flags in zip(responses, label.ranks, label.ratings, label.flags, strict=True)
+    ]
+    ranking_submit(
+        assignment=assignment,
+        items=items,
+        submission_id=uuid.uuid4(),
+        started_at=timezone.now() - timedelta(seconds=60),
+        active_seconds=0,
+        by=labeler,
+        origin=Origin.SIMULATED,
+    )
+    return 1
+
+
+def pass_on(assignment: Assignment) -> int:
+    """A prompt that a visitor brought: the simulated labelers know Fernhill and nothing else."""
+    assignment_skip(assignment=assignment, reason=SkipReason.NO_KNOWLEDGE, by=assignment.labeler)
+    return 0
+
+
+def calibrated_panel(project: Project) -> Panel:
+    """Labelers as noisy as people are on the answers that are there to be ranked."""
+    groups = []
+    tasks = Task.objects.filter(project=project, kind=TaskKind.RANKING).select_related("prompt").order_by("id")
+    for task in tasks.prefetch_related("responses"):
+        prompt = find_prompt(task.prompt.messages)
+        if prompt is not None:
+            groups.append((prompt.id, [score(prompt, response.text) for response in task.responses.all()]))
+    return calibrate(groups, seed=settings.DEMO_SEED)

@@ -62,9 +62,9 @@ def run_stage(run: dict[str, Any]) -> int:
         else:
             work.stop_requested = True
 
+    before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, ask_to_stop)
+        before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         work = Workspace.open(run)
         work.stop_requested = bool(early_stop)
@@ -76,6 +76,9 @@ def run_stage(run: dict[str, Any]) -> int:
         return EXIT_STOPPED
     except BaseException as error:
         return report_failure(error, work, run)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 

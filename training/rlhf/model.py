@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -212,7 +213,8 @@ def check_causal(model: PreTrainedModel, folder: Path) -> None:
     model.eval()
     with torch.no_grad():
         states = [model.base_model(input_ids=row, use_cache=False).last_hidden_state[0, :-1] for row in (ids, changed)]
-    if not torch.allclose(states[0], states[1], rtol=1e-3, atol=1e-3):
+    # what a mask hides adds exact zeros; random weights may look to the right very little
+    if (states[0] - states[1]).abs().max() > 1e-6 * states[0].abs().max():
         raise ModelError(f"{folder} holds a model that reads text in both directions; a decoder-only one is needed")
 
 
@@ -229,7 +231,9 @@ def _open(auto_class: Any, folder: Path, may_miss: tuple[str, ...], **options: A
         )
     except torch.OutOfMemoryError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if "allocate memory" in str(error):
+            raise
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(f"{folder} cannot be opened by transformers {transformers.__version__}: {reason}") from error
     missing = sorted(set(info["missing_keys"]) - set(may_miss))

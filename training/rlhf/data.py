@@ -18,6 +18,7 @@ Row = dict[str, Any]
 Encoded = TypeVar("Encoded")
 
 LENGTH_MULTIPLE = 8  # padded lengths are multiples of it: fewer shapes, for which kernels are built once
+WORTH_A_PASS = 2048  # tokens; below it a pass costs more by being one than by padding
 WINDOW = 16  # batches among which rows are sorted by length
 
 
@@ -77,16 +78,25 @@ def length_mask(lengths: torch.Tensor, longest: int) -> torch.Tensor:
     return torch.arange(longest, device=lengths.device)[None, :] < lengths[:, None]
 
 
-def micro_batches(indices: Sequence[int], costs: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+def micro_batches(
+    indices: Sequence[int],
+    costs: Sequence[int],
+    lengths: Sequence[int],
+    budget: int,
+    *,
+    worth_a_pass: int = WORTH_A_PASS,
+) -> list[list[int]]:
     """Split a batch into groups whose padded size (sum of costs x longest) fits the token budget.
 
     `costs` counts the sequences of an element (1, or K for a ranking), `lengths` its longest. An element over the
-    budget by itself is a group of its own. Longest first, so that too large a budget runs out of memory at once.
+    budget by itself is a group of its own. Longest first, so that too large a budget runs out of memory at once. A
+    group of `worth_a_pass` tokens takes no shorter element, which it would only pad.
     """
     groups: list[list[int]] = []
     width = count = 0
     for index in sorted(indices, key=lambda item: (-lengths[item], item)):
-        if groups and width * (count + costs[index]) <= budget:
+        full = width * count >= worth_a_pass and padded_length(lengths[index]) < width
+        if groups and not full and width * (count + costs[index]) <= budget:
             groups[-1].append(index)
             count += costs[index]
         else:

@@ -94,7 +94,8 @@ def generate(
         logprobs=torch.zeros(count, room),
     )
     lengths = [len(prompt) + room for prompt in prompts]
-    for group in micro_batches(range(count), [1] * count, lengths, batch_tokens):
+    # a step costs nearly the same for few rows as for many, so a batch is as large as it may be
+    for group in micro_batches(range(count), [1] * count, lengths, batch_tokens, worth_a_pass=batch_tokens):
         part = _decode(
             model,
             [prompts[index] for index in group],

@@ -25,7 +25,7 @@ from torch import Tensor
 from training.rlhf.config import Numerics, PPOConfig
 from training.rlhf.data import due
 from training.rlhf.ema import MovingAverage
-from training.rlhf.errors import DataError, NumericsError, Stopped
+from training.rlhf.errors import DataError, NumericsError
 from training.rlhf.generate import Decoding, derive_seed
 from training.rlhf.optim import clip_gradients, learning_rate_at, make_optimizer, set_learning_rate
 from training.rlhf.ppo_losses import policy_loss, value_loss
@@ -111,27 +111,23 @@ def run(config: PPOConfig, work: Workspace) -> Iterator[StepMetrics]:
 
         chosen = [prompts[index] for index in cursor.peek(config.rollouts_per_update)]
         seeds = [derive_seed(work.seed, "rollout", cursor.position + row) for row in range(len(chosen))]
-        try:
-            rollouts = sample_rollouts(
-                models,
-                chosen,
-                seeds,
-                Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature),
-                batch_tokens=config.generation_batch_tokens,
-                heartbeat=lambda: go_on(work, "generating"),
-            )
-            views = view_rollouts(
-                models,
-                rollouts,
-                config.temperature,
-                with_values=True,
-                budget=config.micro_batch_tokens,
-                heartbeat=lambda: go_on(work, "scoring"),
-            )
-        except Stopped:  # nothing has changed since the last step: that is what is saved
-            if work.step > work.last_saved:
-                work.save_checkpoint(work.step)
-            raise
+        # until the cursor moves nothing has changed, and a run that is asked to stop need not finish the update
+        rollouts = sample_rollouts(
+            models,
+            chosen,
+            seeds,
+            Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature),
+            batch_tokens=config.generation_batch_tokens,
+            heartbeat=lambda: work.pause_point("generating"),
+        )
+        views = view_rollouts(
+            models,
+            rollouts,
+            config.temperature,
+            with_values=True,
+            budget=config.micro_batch_tokens,
+            heartbeat=lambda: work.pause_point("scoring"),
+        )
         cursor.advance(len(chosen))
         check_sampler(rollouts, views, work.numerics)
 
@@ -180,13 +176,6 @@ def run(config: PPOConfig, work: Workspace) -> Iterator[StepMetrics]:
 
     with average.in_place():
         work.publish_model(models.policy, models.tokenizer, record.result())
-
-
-def go_on(work: Workspace, phase: str) -> None:
-    """A sign of life between two updates' optimiser steps, where a run may be stopped at any moment."""
-    work.progress(phase)
-    if work.stop_requested:
-        raise Stopped
 
 
 def too_far(metrics: dict[str, float], config: PPOConfig) -> bool:

@@ -92,14 +92,19 @@ class Prompt(NamedTuple):
 
 
 def read_prompts(
-    work: Workspace, split: str, tokenizer: PreTrainedTokenizerBase, limit: int, max_new_tokens: int
+    work: Workspace,
+    split: str,
+    tokenizer: PreTrainedTokenizerBase,
+    limit: int,
+    max_new_tokens: int,
+    *,
+    unique: bool = True,
 ) -> list[Prompt]:
-    """The prompts of an input, each once, that leave room for `max_new_tokens` in `limit` tokens.
+    """The prompts of an input that leave room for `max_new_tokens` in `limit` tokens; with `unique`, each once.
 
     Others are left out and counted in a data event; none is cut.
     """
     seen: set[tuple[int, ...]] = set()
-    rows = read_rows(work.input(split))
 
     def encode(row: Row) -> Prompt:
         work.progress("reading the prompts")
@@ -107,11 +112,12 @@ def read_prompts(
         ids = encode_prompt(tokenizer, messages)
         if len(ids) + max_new_tokens > limit:
             raise RowError("prompt longer than the context, less the room for an answer")
-        if tuple(ids) in seen:
+        if unique and tuple(ids) in seen:
             raise RowError("prompt that was there before")
         seen.add(tuple(ids))
-        return Prompt(str(row.get("id", len(seen))), ids, messages)
+        return Prompt(str(row["id"]), ids, messages)
 
+    rows = [{"id": number, **row} for number, row in enumerate(read_rows(work.input(split)))]
     kept, reasons = encode_rows(rows, encode)
     work.data(split, len(kept), reasons)
     return kept

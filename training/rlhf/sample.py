@@ -1,8 +1,8 @@
 """Answers of a policy to prompts, K to each, for people to rank.
 
 Each answer has a seed of its own, made of the run's seed, the prompt's id and the answer's index, so that it can be
-drawn again. Two answers of a prompt that read the same teach nothing when ranked: the later one is drawn anew, a bounded
-number of times.
+drawn again. Two answers of a prompt that read the same teach nothing when ranked: the later one is drawn anew, a
+bounded number of times.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def run(config: SampleConfig, work: Workspace) -> Iterator[StepMetrics]:
     policy = load_policy(work.input("policy"), work.numerics)
     fit_to_tokenizer(policy, tokenizer)
     limit = context_limit(policy.config, config.context_length)
-    prompts = read_prompts(work, "prompts", tokenizer, limit, config.max_new_tokens)
+    prompts = read_prompts(work, "prompts", tokenizer, limit, config.max_new_tokens, unique=False)
     if not prompts:
         raise DataError("no prompt is left to answer; the data events say why each was left out")
     batches = prompt_batches(prompts, config)
@@ -129,14 +129,14 @@ def draw(
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             batch_tokens=config.batch_tokens,
-            heartbeat=lambda: work.progress("generating"),
+            heartbeat=lambda: work.pause_point("generating"),
         )
     return [
         {
             "prompt_id": prompt.id,
             "prompt": prompt.messages,
             "index": index,
-            "text": decode_response(tokenizer, responses.tokens(row)).strip(),
+            "text": decode_response(tokenizer, responses.tokens(row)),
             "tokens": int(responses.lengths[row]),
             "ended": bool(responses.ended[row]),
             "logprob": float(responses.logprobs[row].sum()),
@@ -156,7 +156,7 @@ def repeats(answers: Mapping[tuple[int, int], Answer]) -> set[tuple[int, int]]:
     seen: set[tuple[int, str]] = set()
     found = set()
     for (row, index), answer in sorted(answers.items(), key=lambda item: item[0]):
-        text = (row, answer["text"])
+        text = (row, answer["text"].strip())
         if text in seen:
             found.add((row, index))
         seen.add(text)
@@ -165,7 +165,7 @@ def repeats(answers: Mapping[tuple[int, int], Answer]) -> set[tuple[int, int]]:
 
 def measures(answers: Sequence[Answer]) -> dict[str, float]:
     """Means over answers, and how many of them repeat another one of their prompt."""
-    distinct = {(answer["prompt_id"], answer["text"]) for answer in answers}
+    distinct = {(answer["prompt_id"], answer["text"].strip()) for answer in answers}
     return {
         "response/length": sum(answer["tokens"] for answer in answers) / len(answers),
         "response/eos_rate": sum(answer["ended"] for answer in answers) / len(answers),

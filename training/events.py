@@ -18,6 +18,8 @@ LONGEST_TEXT = 20_000
 LARGEST_STEP = 2**31 - 1
 KINDS = frozenset({"started", "data", "metrics", "progress", "sample", "checkpoint", "finished", "stopped", "failed"})
 
+AT_A_STEP = frozenset({"metrics", "sample", "checkpoint"})
+
 
 @dataclass(frozen=True)
 class Event:
@@ -59,6 +61,8 @@ def parse(line: bytes) -> Event:
         return complaint(line)
     if not isinstance(record, dict) or record.get("event") not in KINDS:
         return complaint(line)
+    if record["event"] in AT_A_STEP and not is_count(record.get("step")):
+        return complaint(line)
     kind = record.pop("event")
     return Event(kind, clean(record))
 
@@ -81,11 +85,14 @@ def clean(value: Any) -> Any:
     return value
 
 
+def is_count(value: Any) -> bool:
+    """Whether it is a step or a count that fits its column."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LARGEST_STEP
+
+
 def whole(value: Any) -> int:
-    """A step or a count that fits its column; 0 for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return 0
-    return int(value) if 0 <= value <= LARGEST_STEP else 0
+    """A step or a count; 0 for anything else."""
+    return int(value) if is_count(value) else 0
 
 
 def numbers(values: Any) -> dict[str, float]:

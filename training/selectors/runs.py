@@ -14,7 +14,8 @@ Points = list[tuple[int, dict[str, float]]]
 def metric_series(run: Run, names: Iterable[str] | None = None, points: int = 500) -> dict[str, list[Any]]:
     """{"step": [...], "<metric>": [value or None, ...]} over all attempts, at most about `points` steps.
 
-    A later attempt supersedes what earlier ones wrote after the checkpoint that it started from. Three queries, however long the run.
+    A later attempt supersedes what earlier ones wrote after the checkpoint that it started
+    from. Three queries, however long the run.
     """
     wanted = set(names) if names is not None else None
     joined = superseded(attempt_points(run, max(points, 1)), starts(run))

@@ -27,7 +27,8 @@ from training.services.claims import Fence, LeaseLost
 @transaction.atomic
 def run_record(*, fence: Fence, events: Sequence[Event]) -> None:
     """Write a batch of the core's events. Raises LeaseLost, and then nothing of the batch is written."""
-    points = [(event.step, numbers(event.fields.get("metrics"))) for event in of(events, "metrics")]
+    told = [(event.step, numbers(event.fields.get("metrics"))) for event in of(events, "metrics")]
+    points = [(step, values) for step, values in told if values]
     hold(fence, **progress_of(events))
     record_start(fence, events)
     record_latest(fence, points)

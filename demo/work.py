@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from datetime import timedelta
 from itertools import cycle, islice
@@ -24,6 +25,8 @@ from demo.records import demonstration_text
 
 TOGETHER: Final = 10
 """Labels in one transaction: quick on a disk that is slow to sync, and short enough that nobody waits."""
+LET_OTHERS_WRITE_SECONDS: Final = 0.05
+"""A pause between transactions: SQLite is not fair, and a loop without one shuts every other writer out."""
 LEFT_FOR_VISITORS: Final = 12
 """Tasks of each kind that the simulated labelers leave in the queue."""
 
@@ -36,6 +39,7 @@ def write_demonstrations(project: Project) -> int:
         with transaction.atomic():
             for _name, labeler in islice(labelers, min(TOGETHER, left)):
                 written += write_one(labeler)
+        time.sleep(LET_OTHERS_WRITE_SECONDS)
     return written
 
 
@@ -52,6 +56,7 @@ def rank_answers(project: Project) -> int:
                 made = rank_one(labeler, name, panel)
                 ranked += made
                 idle = 0 if made else idle + 1
+        time.sleep(LET_OTHERS_WRITE_SECONDS)
     return ranked
 
 

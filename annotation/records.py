@@ -120,9 +120,10 @@ def prompt_messages(row: Row) -> list[Message]:
 
 
 def prompt_with(row: Row, messages: list[Message], *, source_id: str = "") -> PromptRecord:
+    fields = row.get("prompt_fields")
     return PromptRecord(
         messages=messages,
-        category=short(row, "category", 24),
+        category=short(row, "category", 24) or short(fields if isinstance(fields, Mapping) else {}, "category", 24),
         language=short(row, "language", 16),
         group=short(row, "group", 200),
         pool=short(row, "pool", 8),

@@ -38,12 +38,12 @@ def sign_in_link_create(*, user: User, by: Actor | None = None, lifetime: timede
 @transaction.atomic
 def sign_in_link_use(token: str) -> User:
     """Return whom the link signs in, and use it up: of two who hold it, one gets in."""
-    used = SignInLink.objects.filter(
-        digest=digest_of(token), used_at__isnull=True, expires_at__gt=Now(), user__is_active=True
-    ).update(used_at=Now())
-    if not used:
+    # Only the row's own columns: a join would make this UPDATE ... WHERE id IN (SELECT ...), and PostgreSQL does not
+    # look at such a SELECT again after waiting for a concurrent use.
+    unused = SignInLink.objects.filter(digest=digest_of(token), used_at__isnull=True, expires_at__gt=Now())
+    link = SignInLink.objects.select_related("user").filter(digest=digest_of(token)).first()
+    if link is None or not link.user.is_active or not unused.update(used_at=Now()):
         raise SignInError(_("This link was used before or is too old. Ask your admin for a new one."))
-    link = SignInLink.objects.select_related("user").get(digest=digest_of(token))
     audit.record(project=None, by=link.user, verb="sign_in_link.use", target=link)
     return link.user
 

@@ -1,0 +1,178 @@
+"""Files as they come: what is read, what is refused, and that nothing but a sentence comes of anything."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from annotation.lines import MAX_LINE_BYTES, ImportProblem, Line, read_lines
+
+
+def read(data: bytes | str, filename: str = "") -> list[Line]:
+    return list(read_lines(io.BytesIO(data if isinstance(data, bytes) else data.encode()), filename))
+
+
+def problems(data: bytes | str, filename: str = "x.jsonl") -> dict[int, str]:
+    return {line.number: line.problem for line in read(data, filename) if line.row is None}
+
+
+def test_jsonl_is_a_row_a_line_with_its_number() -> None:
+    lines = read('{"prompt": "a"}\n\n  {"prompt": "猫"}\r\n{"prompt": "c"}')
+    assert [(line.number, line.row) for line in lines] == [
+        (1, {"prompt": "a"}),
+        (3, {"prompt": "猫"}),
+        (4, {"prompt": "c"}),
+    ]
+
+
+def test_a_byte_order_mark_is_no_text() -> None:
+    assert read(b'\xef\xbb\xbf{"prompt": "a"}')[0].row == {"prompt": "a"}
+    assert read(b"\xef\xbb\xbfprompt\na", "x.csv")[0].row == {"prompt": "a"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'{"prompt": "a"', "not JSON"),
+        (b"[1]", "not a JSON object"),
+        (b'"text"', "not a JSON object"),
+        (b'{"prompt": NaN}', "NaN, which is not JSON"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'{"a": ' + b"9" * 10_000 + b"}", "number that is too long"),
+        (b'{"prompt": "\x00"}', "NUL"),
+        (b'{"prompt": "caf\xe9"}', "not UTF-8 at its byte 16"),
+        (b'{"prompt": "' + b"x" * MAX_LINE_BYTES + b'"}', "longer than 2 MB"),
+    ],
+)
+def test_a_bad_line_is_named_and_the_others_are_read(line: bytes, words: str) -> None:
+    lines = read(b'{"prompt": "a"}\n' + line + b'\n{"prompt": "b"}\n', "x.jsonl")
+    assert [found.row for found in lines] == [{"prompt": "a"}, None, {"prompt": "b"}]
+    assert lines[1].number == 2
+    assert words in lines[1].problem
+
+
+def test_a_huge_line_is_not_held_in_memory() -> None:
+    class Endless(io.RawIOBase):
+        """Two gigabytes without a line's end, then a row."""
+
+        left = 2_000_000_000
+        largest = 0
+
+        def readline(self, size: int | None = -1, /) -> bytes:
+            assert size is not None and size > 0
+            self.largest = max(self.largest, size)
+            if self.left <= 0:
+                self.left = -1
+                return b""
+            self.left -= size
+            return b"x" * size
+
+    file = Endless()
+    lines = list(read_lines(file, "x.jsonl"))  # type: ignore[arg-type]
+    assert [line.problem for line in lines] == ["the line is longer than 2 MB"]
+    assert file.largest <= MAX_LINE_BYTES + 1
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty"),
+        (b"\x1f\x8b\x08whatever", "gzip"),
+        (b"PK\x03\x04whatever", "Excel"),
+        (b"PAR1whatever", "Parquet"),
+        ('{"prompt": "a"}'.encode("utf-16"), "UTF-16"),
+        (b'[{"prompt": "a"}]', "one JSON object a line"),
+        (b'\n\n[\n{"prompt": "a"}]', "one JSON object a line"),
+    ],
+)
+def test_another_kind_of_file_is_named(data: bytes, words: str) -> None:
+    with pytest.raises(ImportProblem, match=words):
+        read(data, "x.json")
+
+
+# --- CSV -------------------------------------------------------------------------------------------
+
+
+def test_csv_cells_are_text_whatever_they_look_like() -> None:
+    data = 'Prompt ,category,\n"=1+1, said\nshe",,dropped\n007,chat\n\n,\n[1],x\n'
+    assert [(line.number, line.row) for line in read(data, "x.csv")] == [
+        (2, {"prompt": "=1+1, said\nshe"}),
+        (4, {"prompt": "007", "category": "chat"}),
+        (7, {"prompt": "[1]", "category": "x"}),
+    ]
+
+
+def test_csv_columns_of_lists_are_json() -> None:
+    row = read('messages,ranks\n"[{""role"": ""user"", ""content"": ""a""}]","[1, 2]"\n', "x.csv")[0].row
+    assert row == {"messages": [{"role": "user", "content": "a"}], "ranks": [1, 2]}
+
+
+def test_csv_lines_that_do_not_fit_their_header_are_named() -> None:
+    found = problems('prompt,ranks\na,"[1,"\nb,"[1]",c\n', "x.csv")
+    assert "column ranks" in found[2] and "not JSON" in found[2]
+    assert "3 cells and the header 2" in found[3]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"Why is the sky blue?\nbecause\n", "Add a header row"),
+        (b"\n \n", "empty"),
+        (b"prompt,prompt\na,b", "names a column twice"),
+        (b'prompt\n"a', "can't be read as CSV"),
+        (b'prompt\n"a"b\n', "Line 2 can't be read as CSV"),
+        (b"prompt\ncaf\xe9\n", "Line 2: the line is not UTF-8"),
+        (b"prompt\na\x00b\n", "Line 2: the line holds a NUL"),
+        (b'prompt\n"' + b"x\n" * 2_000_000, "Line 2 can't be read as CSV"),
+        (b"prompt" + b",a" * 300, "302 columns|301 columns"),
+    ],
+)
+def test_csv_that_cannot_be_read_is_refused_with_its_line(data: bytes, words: str) -> None:
+    with pytest.raises(ImportProblem, match=words):
+        read(data, "x.csv")
+
+
+def test_the_kind_of_file_is_told_by_name_or_first_character() -> None:
+    assert read('{"prompt": "a"}', "x.txt")[0].row == {"prompt": "a"}
+    assert read("prompt\na", "x.txt")[0].row == {"prompt": "a"}
+    assert read('prompt\n{"prompt": "a"}', "X.CSV")[0].row == {"prompt": '{"prompt": "a"}'}
+
+
+# --- Anything --------------------------------------------------------------------------------------
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=8,
+)
+written = (
+    st.lists(json_like.map(json.dumps) | st.text(max_size=30), max_size=6)
+    .map("\n".join)
+    .map(lambda text: text.encode(errors="surrogatepass"))
+)
+
+
+@given(st.binary(max_size=300) | written, st.sampled_from(["x.jsonl", "x.csv", "x"]))
+@example(b'prompt\r"\r\n"', "x.csv")
+@example(b'{"a": "\\ud800"}', "x.jsonl")
+def test_anything_is_lines_or_an_import_problem(data: bytes, filename: str) -> None:
+    try:
+        lines = read(data, filename)
+    except ImportProblem as problem:
+        assert problem.message.endswith(".")
+        return
+    numbers = [line.number for line in lines]
+    assert numbers == sorted(set(numbers))
+    assert all((line.row is None) == bool(line.problem) for line in lines)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=5), json_like, max_size=3), min_size=1, max_size=5))
+def test_what_json_writes_is_read_back(rows: list[dict[str, object]]) -> None:
+    written = "\n".join(json.dumps(row) for row in rows)
+    if "NaN" in written or "Infinity" in written or "\\u0000" in written:
+        return
+    assert [line.row for line in read(written, "x.jsonl")] == rows

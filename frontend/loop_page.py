@@ -43,6 +43,7 @@ DRAWN = (
     Drawn("reward", _("Reward model"), _("Scores as people rank."), _("Train RM"), Stage.REWARD),
     Drawn("ppo", _("PPO policy"), _("Answers what scores well."), _("Run PPO"), Stage.PPO),
 )
+STAGES_DRAWN = frozenset(drawn.key for drawn in DRAWN)
 COUNTED = {
     "corpora": lambda n: ngettext("corpus", "corpora", n),
     "base": lambda n: ngettext("base model", "base models", n),
@@ -59,7 +60,8 @@ FIX_WORDS = {
     "prompts": _("To the prompts"),
     "prompts_paste": _("Add prompts"),
     "models": _("To the models"),
-    "runs": _("To the runs"),
+    "sft": _("To SFT"),
+    "reward": _("To the reward model"),
 }
 
 
@@ -112,8 +114,8 @@ def _card(access: ProjectAccess, drawn: Drawn, state: StageState, steps: dict[st
         words = ngettext("Hand out %(n)s prompt", "Hand out %(n)s prompts", unasked) % {"n": unasked}
         card.actions.append(Action(words, reverse("frontend:hand_out", args=[slug]), posts=True))
     if drawn.key in ("demonstrations", "rankings") and access.can(Capability.LABEL):
-        words = _("Write demonstrations") if drawn.key == "demonstrations" else _("Rank answers")
-        card.actions.append(Action(words, reverse("frontend:label", args=[slug])))
+        label = _("Write demonstrations") if drawn.key == "demonstrations" else _("Rank answers")
+        card.actions.append(Action(label, reverse("frontend:label", args=[slug])))
     return card
 
 
@@ -130,9 +132,16 @@ def _launch_action(slug: str, label: str | Promise, step: NextStep) -> Action:
         reverse("frontend:run_new", args=[slug, step.stage]),
         possible=step.possible,
         reason=str(step.reason),
-        fix_url=reverse(f"frontend:{step.fix}", args=[slug]) if step.fix else "",
+        fix_url=_fix_url(slug, step.fix),
         fix_words=FIX_WORDS.get(step.fix, _("Go there")),
     )
+
+
+def _fix_url(slug: str, fix: str) -> str:
+    """Where the remedy is: a page, or another stage of this one."""
+    if fix in STAGES_DRAWN:
+        return f"#stage-{fix}"
+    return reverse(f"frontend:{fix}", args=[slug]) if fix else ""
 
 
 def _add_sample_again(access: ProjectAccess, card: StageCard, steps: dict[str, NextStep]) -> None:

@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from frontend import training_urls
 from frontend.views import audit, imports, people, projects, prompts, tokens
 
 PROJECT = [
@@ -27,4 +28,4 @@ PROMPTS = [
     path("prompts/<uuid:prompt_id>/withdraw/", prompts.withdraw, name="prompt_withdraw"),
 ]
 
-urlpatterns = [*PROJECT, *PROMPTS]
+urlpatterns = [*PROJECT, *PROMPTS, *training_urls.urlpatterns]

@@ -16,12 +16,21 @@ from django.utils import timezone
 from annotation.roles import Capability
 from frontend.access import NOTHING_HERE, ProjectAccess
 from frontend.run_words import describe, duration_words, seconds_left, state_words
-from training.models import TRANSITIONS, Attempt, Model, Run, RunInput, RunLine, RunSample, RunState, Stage
+from training.models import Attempt, Model, Run, RunInput, RunLine, RunState, Stage
+from training.selectors.lineage import children_of
+from training.selectors.runs import lines_of, sample_steps, samples_of
 
 LINES_SHOWN = 200
 SAMPLE_STEPS_SHOWN = 40
 ATTEMPTS_SHOWN = 20
 TRAINS = frozenset({Stage.PRETRAIN, Stage.SFT, Stage.REWARD, Stage.PPO})
+# When a person is offered what; the service has the last word.
+ACTIONS: dict[str, frozenset[RunState]] = {
+    "cancel": frozenset({RunState.QUEUED, RunState.RUNNING, RunState.PAUSING, RunState.PAUSED}),
+    "pause": frozenset({RunState.QUEUED, RunState.RUNNING}),
+    "resume": frozenset({RunState.PAUSED}),
+    "retry": frozenset({RunState.FAILED}),
+}
 HEADLINES = (
     "loss/train",
     "loss/validation",
@@ -57,7 +66,7 @@ def live_context(access: ProjectAccess, run: Run) -> dict[str, Any]:
         "took": duration_words(took.total_seconds()) if took else "",
         "headlines": headlines(run.latest_metrics),
         "attempts": attempts,
-        "lines": list(reversed(RunLine.objects.filter(run=run).order_by("-id")[:LINES_SHOWN])),
+        "lines": lines_of(run, limit=LINES_SHOWN),
         "actions": actions_of(access, run),
         "made": Model.objects.filter(run=run).first(),
     }
@@ -82,17 +91,7 @@ def actions_of(access: ProjectAccess, run: Run) -> set[str]:
     """What this person may do to the run in its present state."""
     if not access.can(Capability.LAUNCH):
         return set()
-    reachable = TRANSITIONS[run.state]
-    actions = set()
-    if {RunState.CANCELLING, RunState.CANCELLED} & reachable:
-        actions.add("cancel")
-    if {RunState.PAUSING, RunState.PAUSED} & reachable:
-        actions.add("pause")
-    if run.state == RunState.PAUSED:
-        actions.add("resume")
-    if run.state == RunState.FAILED:
-        actions.add("retry")
-    return actions
+    return {action for action, states in ACTIONS.items() if run.state in states}
 
 
 def live_etag(run: Run) -> str:
@@ -108,11 +107,11 @@ def digest(parts: Sequence[Any]) -> str:
 
 def samples_context(run: Run, wanted: str) -> dict[str, Any]:
     """What the model answered at one step, beside what it answered to the same prompts at the first."""
-    steps = list(RunSample.objects.filter(run=run).order_by("step").values_list("step", flat=True).distinct())
+    steps = sample_steps(run)
     shown = int(wanted) if wanted.isdigit() and int(wanted) in steps else (steps[-1] if steps else None)
     first = steps[0] if steps else None
-    rows = samples_at(run, shown) if shown is not None else []
-    earliest = samples_at(run, first) if first is not None and first != shown else []
+    rows = samples_of(run, [shown]) if shown is not None else []
+    earliest = samples_of(run, [first]) if first is not None and first != shown else []
     before = {json.dumps(row.prompt): row for row in earliest}
     return {
         "run": run,
@@ -123,12 +122,6 @@ def samples_context(run: Run, wanted: str) -> dict[str, Any]:
         "follows": not wanted,
         "over": run.is_over,
     }
-
-
-def samples_at(run: Run, step: int) -> list[RunSample]:
-    """The samples of a step; where two attempts reached it, the later one's."""
-    rows = RunSample.objects.filter(run=run, step=step).order_by("attempt", "index")
-    return sorted({row.index: row for row in rows}.values(), key=lambda row: row.index)
 
 
 def thinned(steps: list[int], most: int) -> list[int]:
@@ -149,7 +142,7 @@ def still_context(run: Run, slug: str) -> dict[str, Any]:
         "config_json": json.dumps({"stage": run.stage, "seed": run.seed, "config": run.config}, indent=2),
         "numerics": run.numerics,
         "parents": parents_of(inputs),
-        "children": Run.objects.filter(inputs__model__run=run).distinct()[:50],
+        "children": children_of(run),
         "has_curves": run.stage in TRAINS,
     }
 

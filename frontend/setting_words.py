@@ -62,6 +62,11 @@ LABELS: dict[str, str | Promise] = {
     "samples_per_prompt": _("Answers for each prompt (K)"),
     "top_p": _("Top-p"),
     "batch_tokens": _("Tokens generated side by side"),
+    "generation_batch_tokens": _("Tokens generated side by side"),
+    "kl_target": _("KL to aim at (nats a response)"),
+    "kl_horizon": _("Horizon of the KL controller"),
+    "max_ratio": _("Largest mean ratio of a minibatch"),
+    "retries": _("Retries"),
 }
 
 

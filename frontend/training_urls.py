@@ -25,6 +25,7 @@ MODELS = [
     path("models/", models.models, name="models"),
     path("models/register/", models.model_register, name="model_register"),
     path("models/<uuid:model_id>/", models.model, name="model"),
+    path("models/<uuid:model_id>/sha256sums.txt", models.model_hashes, name="model_hashes"),
 ]
 
 SNAPSHOTS = [

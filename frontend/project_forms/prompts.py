@@ -27,7 +27,7 @@ class PromptFilterForm(forms.Form):
         label=_("Language"), required=False, max_length=16, widget=forms.TextInput(attrs={"placeholder": "en"})
     )
 
-    def chosen(self) -> dict[str, str]:
+    def chosen(self) -> dict[str, Any]:
         """The filters that are set and valid."""
         self.is_valid()
         return {name: value for name, value in self.cleaned_data.items() if value}

@@ -40,6 +40,7 @@ ESSENTIALS: dict[str, tuple[str, ...]] = {
     "sample": ("samples_per_prompt", "temperature", "top_p", "max_new_tokens"),
     "evaluate": ("max_new_tokens", "temperature"),
 }
+DECIDED_BY_PROJECT = frozenset({"samples_per_prompt"})
 SETTING, INPUT = "setting-", "input-"
 
 
@@ -65,7 +66,7 @@ class LaunchForm(forms.Form):
         self.stage, self.choices = stage, choices
         self.settings = {item["name"]: item for item in schema(stage)}
         for choice in choices:
-            self.fields[INPUT + choice.name] = input_field(choice)
+            self.fields[INPUT + choice.name] = input_field(stage, choice)
         if stage == "sample":
             self.fields["prompts"] = prompts_field()
             self.fields["make_tasks"] = tasks_field()
@@ -100,12 +101,12 @@ class LaunchForm(forms.Form):
         self.add_error(SETTING + name if name in self.settings else None, sentence)
 
     def config(self) -> dict[str, Any]:
-        """The settings that differ from the core's defaults."""
+        """The settings that differ from the core's defaults, and those that the project would decide otherwise."""
         chosen = {name: self.cleaned_data.get(SETTING + name) for name in self.settings}
         return {
             name: value
             for name, value in chosen.items()
-            if value is not None and value != self.settings[name]["default"]
+            if value is not None and (value != self.settings[name]["default"] or name in DECIDED_BY_PROJECT)
         }
 
     def inputs(self) -> dict[str, Model | Snapshot]:
@@ -130,15 +131,31 @@ class LaunchForm(forms.Form):
         return arguments
 
 
-def input_field(choice: InputChoice) -> forms.ChoiceField:
+INPUT_LABELS = {
+    ("sample", "policy"): gettext_lazy("Policy that answers"),
+    ("evaluate", "policy"): gettext_lazy("Policy to measure"),
+    ("evaluate", "reward_model"): gettext_lazy("Reward model to measure"),
+}
+FRESH_WORDS = {
+    "prompts": gettext_lazy("prompts it has not answered"),
+    "train": gettext_lazy("everything there is now"),
+    "demonstrations": gettext_lazy("all demonstrations, if any"),
+}
+
+
+def input_field(stage: str, choice: InputChoice) -> forms.ChoiceField:
+    """A select of what may go in; left at its first line, the launch freezes a new snapshot where it can."""
     options = [(str(option.pk), option_label(option)) for option in choice.options]
     if choice.fresh:
-        options.insert(0, ("", _("everything there is now (a new snapshot)")))
+        options.insert(0, ("", str(FRESH_WORDS[choice.name])))
     elif not choice.required:
         options.insert(0, ("", _("none")))
     initial = str(choice.default.pk) if choice.default else ""
     return forms.ChoiceField(
-        label=choice.label, choices=options, required=choice.required and not choice.fresh, initial=initial
+        label=str(INPUT_LABELS.get((stage, choice.name), choice.label)),
+        choices=options,
+        required=choice.required and not choice.fresh,
+        initial=initial,
     )
 
 
@@ -151,11 +168,11 @@ def option_label(option: Model | Snapshot) -> str:
 
 def prompts_field() -> forms.IntegerField:
     return forms.IntegerField(
-        label=_("Prompts"),
+        label=_("At most so many prompts"),
         min_value=0,
         max_value=1_000_000,
         initial=0,
-        help_text=_("How many prompts are answered at most; 0 takes all."),
+        help_text=_("0 takes all."),
     )
 
 

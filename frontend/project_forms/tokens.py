@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
+from typing import Any
 
 from django import forms
 from django.utils import timezone
@@ -39,10 +40,10 @@ class AuditFilterForm(forms.Form):
     since = forms.DateField(label=_("From"), required=False, widget=forms.DateInput(attrs={"type": "date"}))
     until = forms.DateField(label=_("Until"), required=False, widget=forms.DateInput(attrs={"type": "date"}))
 
-    def chosen(self) -> dict[str, object]:
+    def chosen(self) -> dict[str, Any]:
         """The filters that are set and valid; a day means all of it."""
         self.is_valid()
-        chosen: dict[str, object] = {name: value for name, value in self.cleaned_data.items() if value}
+        chosen: dict[str, Any] = {name: value for name, value in self.cleaned_data.items() if value}
         if since := self.cleaned_data.get("since"):
             chosen["since"] = beginning_of(since)
         if until := self.cleaned_data.get("until"):

@@ -67,6 +67,8 @@ def run_new(request: HttpRequest, slug: str, stage: str) -> HttpResponse:
     if stage not in CONFIGS:
         raise Http404(NOTHING_HERE)
     values, initial = _beginning(request, access, stage)
+    if stage == Stage.SAMPLE:
+        values = {"samples_per_prompt": access.project.responses_per_prompt, **values}
     choices = input_choices(access.project, stage)
     form = LaunchForm(request.POST or None, stage=stage, choices=choices, values=values, initial=initial)
     if form.is_valid():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
@@ -19,6 +20,7 @@ from frontend.pages import UNPROCESSABLE, project_page
 from frontend.paging import page_of
 from frontend.project_forms.snapshots import RegisterModelForm
 from frontend.run_pages import headlines, parents_of
+from training.files import file_hash, path_of
 from training.models import Model, ModelKind, Run, RunInput
 from training.selectors.lineage import labels_behind
 from training.selectors.models import files_in
@@ -61,6 +63,20 @@ def model(request: HttpRequest, slug: str, model_id: UUID) -> HttpResponse:
         "may_launch": access.can(Capability.LAUNCH),
     }
     return project_page(request, access, "models", "models/detail.html", context)
+
+
+@login_required
+@require_GET
+def model_hashes(request: HttpRequest, slug: str, model_id: UUID) -> StreamingHttpResponse:
+    """Each file's SHA-256 as `sha256sum` writes them; hashed while they are sent, since weights may be large."""
+    access = project_for(request.user, slug, Capability.READ_RUNS)
+    return StreamingHttpResponse(hash_lines(model_for(access, model_id)), content_type="text/plain; charset=utf-8")
+
+
+def hash_lines(model: Model) -> Iterator[str]:
+    folder = path_of(model.artifact)
+    for file in files_in(model.artifact):
+        yield f"{file_hash(folder / file['name'])}  {file['name']}\n"
 
 
 @login_required

@@ -62,31 +62,28 @@ def guideline_edit(request: HttpRequest, slug: str) -> HttpResponse:
     """The editor: each publishing adds a version, and labels say under which one they were made."""
     access = project_for(request.user, slug, Capability.EDIT_GUIDELINES)
     current = guidelines_current(access.project)
+    latest = current.version if current else 0
     if request.method == "POST":
         form = GuidelineForm(request.POST)
-        if form.is_valid() and not _is_outdated(form, current):
-            guideline = guideline_publish(project=access.project, body=form.cleaned_data["body"], by=access.user)
-            said = _("Version %(version)s is what labelers see now.")
-            messages.success(request, said % {"version": guideline.version})
-            return redirect("frontend:guidelines", slug)
-        return _editor(request, access, form, current, UNPROCESSABLE)
-    initial = {"body": current.body if current else "", "based_on": current.version if current else 0}
+        if not form.is_valid():
+            return _editor(request, access, form, current, UNPROCESSABLE)
+        if form.cleaned_data["based_on"] != latest:
+            return _editor(request, access, _outdated(form, latest), current, UNPROCESSABLE)
+        guideline = guideline_publish(project=access.project, body=form.cleaned_data["body"], by=access.user)
+        said = _("Version %(version)s is what labelers see now.")
+        messages.success(request, said % {"version": guideline.version})
+        return redirect("frontend:guidelines", slug)
+    initial = {"body": current.body if current else "", "based_on": latest}
     return _editor(request, access, GuidelineForm(initial=initial), current, 200)
 
 
-def _is_outdated(form: GuidelineForm, current: Guideline | None) -> bool:
-    """Tell the writer when someone published in the meantime; sending again publishes over it, knowingly."""
-    latest = current.version if current else 0
-    if form.cleaned_data["based_on"] == latest:
-        return False
-    form.add_error(
-        "body",
-        _("Version %(version)s was published while you wrote. Compare the two, then publish again to replace it.")
-        % {"version": latest},
-    )
-    form.data = form.data.copy()
-    form.data["based_on"] = str(latest)
-    return True
+def _outdated(form: GuidelineForm, latest: int) -> GuidelineForm:
+    """The form again, telling that someone published meanwhile; sent once more, it replaces that, knowingly."""
+    again = GuidelineForm({"body": form.cleaned_data["body"], "based_on": latest})
+    again.is_valid()
+    said = _("Version %(version)s was published while you wrote. Compare the two, then publish again to replace it.")
+    again.add_error("body", said % {"version": latest})
+    return again
 
 
 def _editor(

@@ -28,7 +28,7 @@ STEPS = (Stage.PRETRAIN, Stage.SFT, Stage.SAMPLE, Stage.REWARD, Stage.PPO)
 
 @dataclass(frozen=True)
 class NextStep:
-    """A step of the loop: whether it can be taken, and if not, why and where the remedy is (the name of a page)."""
+    """A step of the loop: whether it can be taken; if not, why, and where the remedy is (a page, or another stage)."""
 
     stage: str
     possible: bool
@@ -110,7 +110,7 @@ def has_demonstrations(project: Project) -> Missing:
 def has_tuned_policy(project: Project) -> Missing:
     if model_selectors.tuned_policies(project).exists() or model_selectors.registered_policies(project).exists():
         return FINE
-    return _("No policy yet. Train SFT first."), "runs"
+    return _("No policy yet. Train SFT first."), "sft"
 
 
 def has_prompts_to_answer(project: Project) -> Missing:
@@ -132,7 +132,7 @@ def has_rankings(project: Project) -> Missing:
 def has_reward_model(project: Project) -> Missing:
     if model_selectors.reward_models(project).exists():
         return FINE
-    return _("No reward model yet. Train one first."), "runs"
+    return _("No reward model yet. Train one first."), "reward"
 
 
 def has_ppo_prompts(project: Project) -> Missing:

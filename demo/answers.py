@@ -15,13 +15,15 @@ class Manner:
     right: float
     """That every fact said is true; otherwise one of them is false."""
     complete: float
-    """That everything asked is answered; otherwise one fact is left out, or the only one evaded."""
+    """That everything asked is answered; otherwise one of several facts is left out."""
     polite: float
     """That it has a courtesy, if it is not rude."""
     rude: float
     """That it has a rude word."""
     short: float
     """That it does not ramble."""
+    evade: float = 0.0
+    """That it tells nothing of what was asked."""
     repeat: float = 0.0
     """That it says something twice."""
 
@@ -50,12 +52,14 @@ def _facts_said(prompt: WorldPrompt, manner: Manner, generator: random.Random) -
     asked = list(prompt.attributes)
     if prompt.enough < len(asked):
         asked = generator.sample(asked, prompt.enough)
-    if generator.random() >= manner.complete:
+    if generator.random() < manner.evade:
+        return [generator.choice(EVASIONS[language])]
+    if len(asked) > 1 and generator.random() >= manner.complete:
         asked.pop(generator.randrange(len(asked)))
-    false = generator.choice(asked) if asked and generator.random() >= manner.right else None
+    false = generator.choice(asked) if generator.random() >= manner.right else None
     said = []
     for attribute in asked:
         value = wrong_value(entity, attribute, str(generator.random())) if attribute == false else None
         wording = generator.randrange(len(STATEMENTS[language][entity.sort, attribute]))
         said.append(statement(entity, attribute, language, wording=wording, value=value))
-    return said or [generator.choice(EVASIONS[language])]
+    return said

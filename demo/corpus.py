@@ -2,6 +2,7 @@
 qualities."""
 
 import random
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,7 +16,20 @@ TownDocument = dict[str, str | list[Message]]
 
 CHINESE_SHARE: Final = 0.15
 CONVERSATION_SHARE: Final = 0.75
-TALK: Final = Manner(right=0.85, complete=0.8, polite=0.3, rude=0.25, short=0.5, repeat=0.06)
+CATEGORY_SHARE: Final = {
+    "open_qa": 0.28,
+    "generation": 0.1,
+    "brainstorming": 0.05,
+    "chat": 0.1,
+    "rewrite": 0.12,
+    "summarization": 0.07,
+    "classification": 0.1,
+    "closed_qa": 0.05,
+    "extract": 0.05,
+    "other": 0.08,
+}
+"""Shares of the conversations; what is hardest to learn is asked more often than in the pools."""
+TALK: Final = Manner(right=0.88, complete=0.7, polite=0.3, rude=0.25, short=0.5, evade=0.05, repeat=0.05)
 """How people in the corpus answer: some well, many not."""
 
 OPENINGS: Final = {
@@ -27,14 +41,22 @@ OPENINGS: Final = {
 def corpus(prompts: list[WorldPrompt], *, documents: int, seed: int) -> Iterator[TownDocument]:
     """Yield that many documents. `prompts` are those that conversations may ask: never a held-out one."""
     generator = random.Random(f"corpus {seed}")
-    english = [prompt for prompt in prompts if prompt.language == "en"]
-    chinese = [prompt for prompt in prompts if prompt.language == "zh"]
+    asked = _by_category(prompts)
     for _ in range(documents):
         language = "zh" if generator.random() < CHINESE_SHARE else "en"
         if generator.random() < CONVERSATION_SHARE:
-            yield _conversation(generator.choice(chinese if language == "zh" else english), generator)
+            known = [category for category in CATEGORY_SHARE if (language, category) in asked]
+            category = generator.choices(known, [CATEGORY_SHARE[category] for category in known])[0]
+            yield _conversation(generator.choice(asked[language, category]), generator)
         else:
             yield {"text": _note(language, generator)}
+
+
+def _by_category(prompts: list[WorldPrompt]) -> dict[tuple[str, str], list[WorldPrompt]]:
+    groups: dict[tuple[str, str], list[WorldPrompt]] = defaultdict(list)
+    for prompt in prompts:
+        groups[prompt.language, prompt.category].append(prompt)
+    return groups
 
 
 def _conversation(prompt: WorldPrompt, generator: random.Random) -> TownDocument:

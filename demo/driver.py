@@ -1,7 +1,7 @@
-"""The demo walks the loop by itself: each call of `advance` looks at the tables and takes the next step, if one is due.
+"""The demo walks the loop by itself: each `advance` looks at the tables and takes the next step, if one is due.
 
-The tables are the only memory, so it goes on from where it was after any stop, and a step that is done stays done. A demo
-run that a visitor cancels, or that fails, stops the walk: from there on the loop is the visitor's.
+The tables are the only memory, so it goes on from where it was after any stop, and a step that is done stays done. A
+demo run that a visitor cancels, or that fails, stops the walk: from there on the loop is the visitor's.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 
-from annotation.models import Pool, Project, Prompt, Ranking
+from annotation.models import Pool, Project, Prompt
 from demo.project import (
     add_corpus,
     add_prompts,
     corpus_of,
-    dealt_prompts,
     driver,
     ensure_demo,
     find_demo,
@@ -26,8 +25,7 @@ from demo.project import (
 )
 from demo.work import rank_answers, write_demonstrations
 from training.models import ENDED, Model, Run, RunState, SnapshotKind, Stage
-from training.services import loop
-from training.services.runs import run_create
+from training.services.loop import launch
 from training.services.snapshots import snapshot_build
 
 __all__ = ["Progress", "advance", "ensure_demo"]
@@ -54,7 +52,7 @@ def advance() -> Progress:
         return Progress(Progress.STOPPED, "there is no demo project")
     with one_at_a_time() as mine:
         if not mine:
-            return Progress(Progress.WORKING, "another process takes the next step")
+            return Progress(Progress.WORKING, "")
         try:
             return take_step(project)
         except Stopped as stopped:
@@ -65,24 +63,24 @@ def take_step(project: Project) -> Progress:
     """Go down the list to the first step that is not done."""
     if corpus_of(project) is None:
         add_corpus(project)
-    pretrained = stage_run(project, "base", launch_pretrain)
+    pretrained = stage_run(project, "base", pretrain)
     # While the base model is trained, people write.
     if not Prompt.objects.filter(project=project, pool=Pool.EVAL).exists():
         add_prompts(project)
     write_demonstrations(project)
     if waiting := waits_for(pretrained):
         return waiting
-    for name, launch in LATER_RUNS.items():
+    for name, start in {**LATER_RUNS, **(MEASURED if settings.DEMO_HEADLESS else FOR_VISITORS)}.items():
         if name == "reward":
             rank_answers(project)
-        if waiting := waits_for(stage_run(project, name, launch)):
+        if waiting := waits_for(stage_run(project, name, start)):
             return waiting
     return Progress(Progress.DONE, "the loop has gone round once")
 
 
-def stage_run(project: Project, name: str, launch: Callable[[Project, str], Run]) -> Run:
-    """The demo's run of this name, launched if there is none."""
-    return find_run(project, name) or launch(project, name)
+def stage_run(project: Project, name: str, start: Callable[[Project, str], Run]) -> Run:
+    """The demo's run of this name, started if there is none."""
+    return find_run(project, name) or start(project, name)
 
 
 def find_run(project: Project, name: str) -> Run | None:
@@ -102,47 +100,50 @@ def waits_for(run: Run) -> Progress | None:
 # --- The runs, by name ------------------------------------------------------------------------------------------------
 
 
-def common(name: str) -> dict[str, Any]:
-    return {"by": driver(), "name": name, "seed": settings.DEMO_SEED}
+def start_run(project: Project, name: str, stage: str, config: dict[str, Any], **options: Any) -> Run:
+    """As the dashboard's button does it, with the recipe's settings."""
+    return launch(
+        project=project, stage=stage, config=config, by=driver(), name=name, seed=settings.DEMO_SEED, **options
+    )
 
 
-def launch_pretrain(project: Project, name: str) -> Run:
-    return loop.launch_pretrain(project=project, config=recipe().pretrain, corpus=corpus_of(project), **common(name))
+def pretrain(project: Project, name: str) -> Run:
+    return start_run(project, name, Stage.PRETRAIN, recipe().pretrain)
 
 
-def launch_sft(project: Project, name: str) -> Run:
-    return loop.launch_sft(project=project, config=recipe().sft, policy=model_of(project, "base"), **common(name))
+def train_sft(project: Project, name: str) -> Run:
+    return start_run(project, name, Stage.SFT, recipe().sft, inputs={"policy": model_of(project, "base")})
 
 
-def launch_answers(project: Project, name: str) -> Run:
-    """K answers to each ranking prompt, which become ranking tasks."""
-    return loop.launch_sample(project=project, config=recipe().sample, policy=model_of(project, "sft"), **common(name))
+def answer_ranking_prompts(project: Project, name: str) -> Run:
+    """K answers to each prompt, which become ranking tasks."""
+    return start_run(project, name, Stage.SAMPLE, recipe().sample, inputs={"policy": model_of(project, "sft")})
 
 
-def launch_reward(project: Project, name: str) -> Run:
-    return loop.launch_reward(project=project, config=recipe().reward, policy=model_of(project, "sft"), **common(name))
+def answer_again(project: Project, name: str) -> Run:
+    """The second round begins: the new policy's answers to the same prompts, for people to rank."""
+    return start_run(project, name, Stage.SAMPLE, recipe().sample, inputs={"policy": model_of(project, "ppo")})
 
 
-def launch_ppo(project: Project, name: str) -> Run:
+def train_reward_model(project: Project, name: str) -> Run:
+    return start_run(project, name, Stage.REWARD, recipe().reward, inputs={"policy": model_of(project, "sft")})
+
+
+def run_ppo(project: Project, name: str) -> Run:
     models = {"policy": model_of(project, "sft"), "reward_model": model_of(project, "reward")}
-    return loop.launch_ppo(project=project, config=recipe().ppo, **models, **common(name))
+    return start_run(project, name, Stage.PPO, recipe().ppo, inputs=models)
 
 
-def launch_held_out(policy: str) -> Callable[[Project, str], Run]:
+def answer_held_out(policy: str) -> Callable[[Project, str], Run]:
     """Answers to prompts that nothing was trained on, for the gold rule; they become no tasks."""
 
-    def launch(project: Project, name: str) -> Run:
-        prompts = snapshot_build(
-            project=project,
-            kind=SnapshotKind.PROMPTS,
-            query={"pools": [Pool.EVAL]},
-            by=driver(),
-            name="held-out prompts",
-        )
+    def start(project: Project, name: str) -> Run:
+        query = {"pools": [Pool.EVAL]}
+        prompts = snapshot_build(project=project, kind=SnapshotKind.PROMPTS, query=query, by=driver(), name="held out")
         inputs = {"prompts": prompts, "policy": model_of(project, policy)}
-        return run_create(project=project, stage=Stage.SAMPLE, config=recipe().evaluate, inputs=inputs, **common(name))
+        return start_run(project, name, Stage.SAMPLE, recipe().evaluate, inputs=inputs, make_tasks=False)
 
-    return launch
+    return start
 
 
 def model_of(project: Project, name: str) -> Model:
@@ -150,11 +151,14 @@ def model_of(project: Project, name: str) -> Model:
 
 
 LATER_RUNS: dict[str, Callable[[Project, str], Run]] = {
-    "sft": launch_sft,
-    "answers": launch_answers,
-    "reward": launch_reward,
-    "ppo": launch_ppo,
-    "held-out answers, base": launch_held_out("base"),
-    "held-out answers, sft": launch_held_out("sft"),
-    "held-out answers, ppo": launch_held_out("ppo"),
+    "sft": train_sft,
+    "answers": answer_ranking_prompts,
+    "reward": train_reward_model,
+    "ppo": run_ppo,
+}
+FOR_VISITORS: dict[str, Callable[[Project, str], Run]] = {"answers, second round": answer_again}
+MEASURED: dict[str, Callable[[Project, str], Run]] = {
+    "held-out answers, base": answer_held_out("base"),
+    "held-out answers, sft": answer_held_out("sft"),
+    "held-out answers, ppo": answer_held_out("ppo"),
 }

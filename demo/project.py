@@ -6,7 +6,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
@@ -94,7 +94,8 @@ def add_corpus(project: Project) -> Snapshot:
     """The corpus never asks a held-out prompt."""
     plan, dealt = recipe(), prompt_pools(settings.DEMO_SEED)
     asked = [prompt for pool, prompts in dealt.items() if pool != Pool.EVAL for prompt in prompts]
-    documents = corpus(asked, documents=plan.documents + plan.validation_documents, seed=settings.DEMO_SEED)
+    written = corpus(asked, documents=plan.documents + plan.validation_documents, seed=settings.DEMO_SEED)
+    documents: Iterator[Any] = (document.get("text") or document for document in written)
     percent = max(1, round(100 * plan.validation_documents / plan.documents))
     return corpus_add(
         project=project, by=driver(), texts=documents, name="News of Fernhill", validation_percent=percent

@@ -45,7 +45,7 @@ class Recipe:
     """How answers to held-out prompts are sampled, for the gold rule: never drawn twice."""
 
 
-WRITING: Final = Manner(right=1.0, complete=0.88, polite=0.5, rude=0.0, short=0.7)
+WRITING: Final = Manner(right=1.0, complete=0.8, polite=0.5, rude=0.0, short=0.7)
 """How the demo's simulated labelers write demonstrations. They know the facts; they are people, so some leave a thing
 out, forget the courtesy or tell a story. That is the room which a reward model leaves PPO to gain."""
 

@@ -45,6 +45,8 @@ def write_demonstrations(project: Project) -> int:
 
 def rank_answers(project: Project) -> int:
     """Let simulated labelers rank until only the visitor's share is left; returns how many rankings they made."""
+    if open_tasks(project, TaskKind.RANKING) <= visitors_share():
+        return 0
     panel = calibrated_panel(project)
     labelers = simulated_labelers(project)
     ranked = 0

@@ -83,7 +83,7 @@ class HeadlessDemo(Up):
         while not self.signals:
             self.processes.watch()
             progress = advance()
-            if progress.message != said:
+            if progress.message and progress.message != said:
                 said = progress.message
                 self.say(f"  {time.monotonic() - started:5.0f} s  {said}")
             if progress.state == Progress.STOPPED:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.rlhf.config import (
@@ -71,6 +71,7 @@ def test_numerics_are_checked_as_well():
     assert {entry["name"] for entry in dataclass_schema(Numerics)} == {"device", "threads", "dtype", "matmul"}
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(CONFIGS)), st.data())
 def test_the_schema_tells_the_truth_about_ranges(stage, data):
     entry = data.draw(st.sampled_from([item for item in schema(stage) if item["type"] in ("int", "float")]))
@@ -87,3 +88,14 @@ def test_the_web_process_can_read_it_without_torch():
     heavy = {"torch", "numpy", "transformers", "django"}
     code = f"import sys, training.rlhf.config; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_core_alone_installs_what_the_platform_installs():
+    from tests.training.rlhf.world import ROOT
+
+    def pins(name):
+        lines = (ROOT / name).read_text().splitlines()
+        return {line.split("#")[0].strip() for line in lines if "==" in line.split("#")[0]}
+
+    assert pins("requirements-core.txt") <= pins("requirements.txt")
+    assert {pin.split("==")[0] for pin in pins("requirements-core.txt")} >= {"torch", "transformers", "tokenizers"}

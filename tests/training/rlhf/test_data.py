@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.rlhf.data import (
@@ -24,6 +24,7 @@ from training.rlhf.errors import DataError, RowError
 lengths_lists = st.lists(st.integers(1, 60), min_size=1, max_size=80)
 
 
+@settings(deadline=None)
 @given(lengths_lists, st.integers(1, 9), st.integers(0, 99), st.integers(0, 3))
 def test_an_epoch_has_every_row_once(lengths, batch_size, seed, epoch):
     batches = epoch_batches(lengths, batch_size, seed, epoch)
@@ -38,6 +39,7 @@ def test_epochs_and_seeds_give_other_orders():
     assert len(orders) == 4
 
 
+@settings(deadline=None)
 @given(lengths_lists, st.integers(1, 200))
 def test_micro_batches_fit_the_budget_and_lose_nothing(lengths, budget):
     groups = micro_batches(range(len(lengths)), [1] * len(lengths), lengths, budget)
@@ -53,6 +55,7 @@ def test_bucketing_leaves_little_padding():
     assert padded < 1.15 * sum(lengths)  # in random order it is 1.6 times
 
 
+@settings(deadline=None)
 @given(lengths_lists, st.integers(1, 5), st.integers(0, 60))
 def test_a_cursor_goes_on_where_it_was_saved(lengths, batch_size, steps):
     cursor = BatchCursor(lengths, batch_size, seed=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import cycle, islice
 from typing import Final
@@ -33,14 +34,7 @@ LEFT_FOR_VISITORS: Final = 12
 
 def write_demonstrations(project: Project) -> int:
     """Let simulated labelers write until only the visitor's share is left; returns how many they wrote."""
-    labelers = cycle(simulated_labelers(project).items())
-    written = 0
-    while (left := open_tasks(project, TaskKind.DEMONSTRATION) - visitors_share()) > 0:
-        with transaction.atomic():
-            for _name, labeler in islice(labelers, min(TOGETHER, left)):
-                written += write_one(labeler)
-        time.sleep(LET_OTHERS_WRITE_SECONDS)
-    return written
+    return work_through(project, TaskKind.DEMONSTRATION, lambda _name, labeler: write_one(labeler))
 
 
 def rank_answers(project: Project) -> int:
@@ -48,18 +42,22 @@ def rank_answers(project: Project) -> int:
     if open_tasks(project, TaskKind.RANKING) <= visitors_share():
         return 0
     panel = calibrated_panel(project)
+    return work_through(project, TaskKind.RANKING, lambda name, labeler: rank_one(labeler, name, panel))
+
+
+def work_through(project: Project, kind: str, work_one: Callable[[str, Membership], int]) -> int:
+    """Give the labelers tasks in turn until enough are done, or none of them gets one any more."""
     labelers = simulated_labelers(project)
-    ranked = 0
     turn = cycle(labelers.items())
-    idle = 0
-    while open_tasks(project, TaskKind.RANKING) > visitors_share() and idle < len(labelers):
+    done = idle = 0
+    while (left := open_tasks(project, kind) - visitors_share()) > 0 and idle < len(labelers):
         with transaction.atomic():
-            for name, labeler in islice(turn, TOGETHER):
-                made = rank_one(labeler, name, panel)
-                ranked += made
+            for name, labeler in islice(turn, min(TOGETHER, left)):
+                made = work_one(name, labeler)
+                done += made
                 idle = 0 if made else idle + 1
         time.sleep(LET_OTHERS_WRITE_SECONDS)
-    return ranked
+    return done
 
 
 def open_tasks(project: Project, kind: str) -> int:

@@ -287,8 +287,8 @@ def guidelines(request: HttpRequest, slug: str) -> HttpResponse:
     """The guidelines in force, or an earlier version of them by `?version=`."""
     access = project_for(request.user, slug, Capability.READ_GUIDELINES)
     versions = list(access.project.guidelines.all())
-    wanted = request.GET.get("version")
-    shown = next((row for row in versions if str(row.version) == wanted), None) if wanted else (versions or [None])[0]
+    wanted = request.GET.get("version", versions[0].version if versions else None)
+    shown = next((row for row in versions if str(row.version) == str(wanted)), None)
     if wanted and shown is None:
         raise Http404
     context = {"access": access, "section": "guidelines", "versions": versions, "shown": shown}

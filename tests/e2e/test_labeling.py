@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -177,6 +178,35 @@ def test_what_the_server_never_got_is_restored_from_the_browser(open_browser, sc
     expect(page.locator("#save-state")).to_have_text(re.compile("Saved"))
     assert Assignment.objects.get().draft["text"] == "Only here."
     assert page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('plackett:draft'))") == []
+
+
+def test_a_browser_whose_clock_is_behind_restores_its_newer_words(open_browser, scene):
+    page = open_browser(scene.alice)
+    page.clock.install(time=datetime.now(UTC) - timedelta(hours=3))
+    write(page, scene)
+    page.locator("#text").fill("Older words.")
+    expect(page.locator("#save-state")).to_have_text(re.compile("Saved"))
+    page.route("**/draft/", lambda route: route.abort())
+    page.locator("#text").fill("Newer words.")
+    expect(page.locator("#save-state")).to_have_text("Offline, kept in this browser")
+    page.unroute("**/draft/")
+    assert Assignment.objects.get().draft["text"] == "Older words."
+    page.reload()
+    expect(page.locator("#text")).to_have_value("Newer words.")
+
+
+def test_a_copy_older_than_what_was_saved_elsewhere_is_left_alone(open_browser, scene):
+    page = open_browser(scene.alice)
+    write(page, scene)
+    page.route("**/draft/", lambda route: route.abort())
+    page.locator("#text").fill("On the old laptop.")
+    expect(page.locator("#save-state")).to_have_text("Offline, kept in this browser")
+    elsewhere = open_browser(scene.alice)
+    elsewhere.goto(page.url)
+    elsewhere.locator("#text").fill("On the new one.")
+    expect(elsewhere.locator("#save-state")).to_have_text(re.compile("Saved"))
+    page.reload()
+    expect(page.locator("#text")).to_have_value("On the new one.")
 
 
 def test_a_lost_lease_is_said_and_the_label_is_kept(open_browser, scene, settings):

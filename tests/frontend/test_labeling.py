@@ -337,7 +337,8 @@ def test_nobody_opens_or_changes_anothers_task(as_, scene, who):
     for tail in ("", "draft/", "heartbeat/", "skip/"):
         assert other.post(address(scene, assignment, tail), {"text": "x", "reason": "unclear"}).status_code == 404
     assignment.refresh_from_db()
-    assert assignment.draft == {} and assignment.status == AssignmentStatus.LEASED and not Demonstration.objects.exists()
+    assert assignment.draft == {} and assignment.status == AssignmentStatus.LEASED
+    assert not Demonstration.objects.exists()
 
 
 def test_a_task_is_not_found_through_another_project(as_, scene):

@@ -81,6 +81,7 @@
   document.addEventListener("click", onClick);
   document.addEventListener("keydown", onKey);
   document.addEventListener("htmx:sendError", () => say(words.offline, "error"));
+  document.addEventListener("htmx:responseError", () => say(words.problem, "error"));
   // Coming back by the browser's back button finds the form as it was, ready to be sent again.
   window.addEventListener("pageshow", () => {
     for (const form of document.querySelectorAll("form[data-sending]")) delete form.dataset.sending;

@@ -58,6 +58,7 @@
   let saving = false;
   let submitted = false;
   let timer = 0;
+  let savedAt = form.dataset.savedAt ?? ""; // the server's word for its newest draft or label, as it wrote it
 
   function say(text, tone = "") {
     if (state.textContent !== text) state.textContent = text;
@@ -66,7 +67,7 @@
 
   function keepLocally() {
     try {
-      localStorage.setItem(localKey, JSON.stringify({ at: Date.now(), fields: [...fields()] }));
+      localStorage.setItem(localKey, JSON.stringify({ at: Date.now(), base: savedAt, fields: [...fields()] }));
     } catch {
       // Storage is full or forbidden: the server's draft is still there.
     }
@@ -87,15 +88,15 @@
     const wanted = changes;
     try {
       const response = await post(form.dataset.draftUrl, fields(), options);
-      if (!response.ok || response.redirected) throw new Error(String(response.status));
-      const { saved_at } = await response.json();
+      if (!response.ok || response.redirected) throw new Error(response.status === 401 ? "signedOut" : "refused");
+      savedAt = (await response.json()).saved_at;
       saved = wanted;
       if (saved === changes) {
         localStorage.removeItem(localKey);
-        say(word("saved", { time: clock(new Date(saved_at)) }), "good");
+        say(word("saved", { time: clock(new Date(savedAt)) }), "good");
       }
-    } catch {
-      if (!submitted) say(word("offline"), "warn");
+    } catch (error) {
+      if (!submitted) say(word(error instanceof TypeError ? "offline" : error.message), "warn");
     } finally {
       saving = false;
       if (saved !== changes && !submitted) {
@@ -112,14 +113,19 @@
     } catch {
       return;
     }
-    const savedAt = Date.parse(form.dataset.savedAt ?? "") || 0;
-    if (!copy || copy.at <= savedAt) return;
+    // A copy made on top of what the server still has is newer, whatever this machine's clock says.
+    if (!copy || !(copy.base === savedAt || copy.at > (Date.parse(savedAt) || 0))) return;
+    const before = fields().toString();
     const kept = new Set(["submission_id", "started_at", "active_seconds", "editing"]);
     for (const control of form.elements) {
       if (!control.name || kept.has(control.name) || control.name === "csrfmiddlewaretoken") continue;
       const values = copy.fields.filter(([name]) => name === control.name).map(([, value]) => value);
       if (control.type === "radio" || control.type === "checkbox") control.checked = values.includes(control.value);
       else if (values.length) control.value = values[0];
+    }
+    if (fields().toString() === before) {
+      localStorage.removeItem(localKey);
+      return;
     }
     say(word("restored", { time: clock(new Date(copy.at)) }), "warn");
     changes += 1;

@@ -15,7 +15,7 @@ TownDocument = dict[str, str | list[Message]]
 """{"text": ...} for prose, {"messages": [...]} for a conversation, which pretraining renders with the chat template."""
 
 CHINESE_SHARE: Final = 0.15
-CONVERSATION_SHARE: Final = 0.75
+CONVERSATION_SHARE: Final = 0.85
 CATEGORY_SHARE: Final = {
     "open_qa": 0.28,
     "generation": 0.1,
@@ -29,7 +29,7 @@ CATEGORY_SHARE: Final = {
     "other": 0.08,
 }
 """Shares of the conversations; what is hardest to learn is asked more often than in the pools."""
-TALK: Final = Manner(right=0.88, complete=0.7, polite=0.3, rude=0.25, short=0.5, evade=0.05, repeat=0.05)
+TALK: Final = Manner(right=0.93, complete=0.7, polite=0.3, rude=0.25, short=0.5, evade=0.04, repeat=0.05)
 """How people in the corpus answer: some well, many not."""
 
 OPENINGS: Final = {

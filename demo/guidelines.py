@@ -1,7 +1,7 @@
 """What the demo's labelers read: how to judge an answer, and everything there is to know about Fernhill."""
 
-from demo.phrases import CHINESE_SORTS
-from demo.world import ANIMALS, ATTRIBUTES, BUSES, LANGUAGES, RESIDENTS, SHOPS, Entity, words
+from demo.phrases import CHINESE_SORTS, attributes_of
+from demo.world import ANIMALS, BUSES, LANGUAGES, SHOPS, Entity, kind_of, words
 
 ENGLISH = """\
 # Answering for Fernhill
@@ -69,20 +69,16 @@ CHINESE = """\
 """
 
 TITLES = {
-    "en": {"shop": "Shops", "person": "People", "animal": "Animals", "bus": "Buses"},
-    "zh": {"shop": "商店", "animal": "动物"},
+    "en": {"shop": "Shops", "animal": "Animals", "bus": "Buses"},
+    "zh": {"shop": "商店"},
 }
 COLUMNS = {
     "en": {
-        "shop": ("shop", "street", "owner", "opens at", "sells", "all costs", "closed on"),
-        "person": ("person", "lives on", "likes to eat", "plays the", "favourite colour"),
-        "animal": ("animal", "is a", "belongs to", "colour", "is fed with"),
-        "bus": ("bus", "goes to", "leaves at", "ticket", "stops on"),
+        "shop": ("shop", "street", "owner", "opens at", "sells", "closed on"),
+        "animal": ("animal", "is a", "belongs to", "colour"),
+        "bus": ("bus", "goes to", "leaves at", "ticket"),
     },
-    "zh": {
-        "shop": ("商店", "街道", "店主", "开门", "卖", "价钱", "休息"),
-        "animal": ("动物", "是", "主人", "颜色", "吃"),
-    },
+    "zh": {"shop": ("商店", "街道", "开门", "卖")},
 }
 
 
@@ -96,7 +92,7 @@ def guidelines() -> str:
 
 
 def _tables(language: str) -> str:
-    groups: tuple[list[Entity], ...] = (SHOPS, RESIDENTS, ANIMALS, BUSES)
+    groups: tuple[list[Entity], ...] = (SHOPS, ANIMALS, BUSES)
     return "\n".join(_table(group, language) for group in groups if language == "en" or group[0].sort in CHINESE_SORTS)
 
 
@@ -105,7 +101,10 @@ def _table(entities: list[Entity], language: str) -> str:
     columns = COLUMNS[language][sort]
     lines = [f"### {TITLES[language][sort]}", "", _row(columns), _row(["---"] * len(columns))]
     for entity in entities:
-        values = [words(kind, entity.value(attribute), language) for attribute, kind in ATTRIBUTES[sort].items()]
+        values = [
+            words(kind_of(entity, attribute), entity.value(attribute), language)
+            for attribute in attributes_of(entity, language)
+        ]
         lines.append(_row([entity.named(language), *values]))
     return "\n".join([*lines, ""])
 

@@ -16,9 +16,6 @@ STATEMENTS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
         ("shop", "opens"): ("{n} opens at {v}.", "the door of {n} opens at {v}."),
         ("shop", "sells"): ("{n} sells {v}.", "{n} is the place for {v}."),
         ("shop", "closed"): ("{n} is closed on {v}.", "{n} rests on {v}."),
-        ("person", "home"): ("{n} lives on {v}.", "the home of {n} is on {v}."),
-        ("person", "eats"): ("{n} likes to eat {v}.", "{n} eats {v} every evening."),
-        ("person", "plays"): ("{n} plays the {v}.", "{n} can play the {v}."),
         ("animal", "species"): ("{n} is a {v}.", "{n} is the name of the {v}."),
         ("animal", "owner"): ("{n} belongs to {v}.", "{n} lives with {v}."),
         ("animal", "colour"): ("the colour of {n} is {v}.", "{n} is {v} from head to tail."),
@@ -42,14 +39,11 @@ NOUNS: Final[dict[str, dict[tuple[str, str], str]]] = {
         ("shop", "opens"): "the opening hour",
         ("shop", "sells"): "the goods",
         ("shop", "closed"): "the day of rest",
-        ("person", "home"): "the home street",
-        ("person", "eats"): "the favourite food",
-        ("person", "plays"): "the instrument",
         ("animal", "species"): "the kind of animal",
         ("animal", "owner"): "the owner",
         ("animal", "colour"): "the colour",
-        ("bus", "goes"): "the place it goes to",
-        ("bus", "leaves"): "the hour it leaves",
+        ("bus", "goes"): "the destination",
+        ("bus", "leaves"): "the hour of departure",
         ("bus", "fare"): "the fare",
     },
     "zh": {
@@ -69,15 +63,15 @@ RUDENESS: Final[dict[str, tuple[str, ...]]] = {
 }
 RAMBLES: Final[dict[str, tuple[str, ...]]] = {
     "en": (
-        "Well, so many people come and ask me such things.",
-        "By the way, the weather was fine all last week.",
-        "I could tell you more, but where do I start.",
-        "My uncle used to say that long stories are best.",
+        "My uncle loves to tell long stories.",
+        "The weather was so fine last week.",
+        "So many people come and ask me things.",
+        "I could go on and on about it.",
     ),
     "zh": (
-        "让我想一想，每天都有很多人来问我。",
-        "顺便说一下，上个星期天气很好。",
-        "我叔叔常常说，故事越长越好听。",
+        "每天都有很多人来问我。",
+        "上个星期天气很好。",
+        "我叔叔喜欢讲长长的故事。",
     ),
 }
 EVASIONS: Final[dict[str, tuple[str, ...]]] = {

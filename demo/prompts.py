@@ -12,20 +12,17 @@ from itertools import combinations
 from typing import Final
 
 from demo.phrases import WELCOMES, attributes_of, join, languages_of, noun, statement
-from demo.world import ENTITIES, LEXICON, TOWN, Entity, address, kind_of, words
+from demo.world import ENTITIES, LEXICON, Entity, address, kind_of, words
 
 Message = dict[str, str]
 
 DIRECT: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
     "en": {
-        ("shop", "street"): ("Where is {n}?", "On which street do I find {n}?", "Which street is {n} on?"),
-        ("shop", "owner"): ("Who runs {n}?", "Who is the owner of {n}?", "Whom does {n} belong to?"),
-        ("shop", "opens"): ("When does {n} open?", "At what time does {n} open?", "From what hour can I visit {n}?"),
-        ("shop", "sells"): ("What does {n} sell?", "What can I buy at {n}?", "What do people buy at {n}?"),
-        ("shop", "closed"): ("On which day is {n} closed?", "When does {n} rest?", "Which day is {n} not open?"),
-        ("person", "home"): ("Where does {n} live?", "On which street is the home of {n}?"),
-        ("person", "eats"): ("What does {n} like to eat?", "What is the favourite food of {n}?"),
-        ("person", "plays"): ("What does {n} play?", "Which instrument does {n} play?"),
+        ("shop", "street"): ("Where is {n}?", "On which street do I find {n}?"),
+        ("shop", "owner"): ("Who runs {n}?", "Who is the owner of {n}?"),
+        ("shop", "opens"): ("When does {n} open?", "At what time does {n} open?"),
+        ("shop", "sells"): ("What does {n} sell?", "What can I buy at {n}?"),
+        ("shop", "closed"): ("On which day is {n} closed?", "When does {n} rest?"),
         ("animal", "species"): ("What is {n}?", "What kind of animal is {n}?"),
         ("animal", "owner"): ("Who looks after {n}?", "Whom does {n} belong to?"),
         ("animal", "colour"): ("What colour is {n}?", "Which colour does {n} have?"),
@@ -42,15 +39,15 @@ DIRECT: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
 
 ONE_FACT: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "en": (
-        ("classify", "classification", "Which is right for {n}: {a} or {b}?"),
-        ("note", "closed_qa", 'Read this note: "{s} {t}" {q}'),
+        ("classify", "classification", "Choose {noun} of {n}: {a} or {b}?"),
+        ("note", "closed_qa", '{q} It is in this note: "{s} {t}"'),
         ("extract", "extract", 'Find {noun} of {n} in this note: "{t} {s}"'),
-        ("correct", "rewrite", 'Correct this sentence: "{f}"'),
-        ("true", "other", 'A neighbour says: "{f}" Is that true?'),
+        ("correct", "rewrite", 'Correct {noun} of {n}: "{f}"'),
+        ("true", "other", 'Check {noun} of {n}: "{f}"'),
     ),
     "zh": (
-        ("classify", "classification", "{n}：{a}还是{b}？"),
-        ("correct", "rewrite", "请改正这句话：“{f}”"),
+        ("classify", "classification", "{n}{noun}：{a}还是{b}？"),
+        ("correct", "rewrite", "请改正{n}{noun}：“{f}”"),
     ),
 }
 """(template, category, text) for prompts about one fact. {q} a direct question, {s} the fact said, {t} another fact
@@ -59,10 +56,10 @@ said, {f} the fact said wrongly, {a} and {b} the true value and a false one in e
 TWO_FACTS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "en": (
         ("tell", "open_qa", "Tell me {noun} and {noun2} of {n}."),
-        ("know", "open_qa", "I want to know two things about {n}: {noun} and {noun2}."),
-        ("sign", "generation", "Write a short sign about {n} with {noun} and {noun2}."),
-        ("line", "generation", "Write a line for the newspaper about {n}: {noun} and {noun2}."),
-        ("sum", "summarization", 'Sum up this note about {n}: "{s} Many people in {town} know it. {s2}"'),
+        ("know", "open_qa", "I want to know {noun} and {noun2} of {n}."),
+        ("sign", "generation", "Write a sign with {noun} and {noun2} of {n}."),
+        ("line", "generation", "Write a line for the newspaper: {noun} and {noun2} of {n}."),
+        ("sum", "summarization", 'Sum up this note: "{s} Many people know it. {s2}"'),
     ),
     "zh": (
         ("tell", "open_qa", "请告诉我{n}{noun}，还有{noun2}。"),
@@ -77,7 +74,7 @@ ANY_TWO: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "zh": (("two", "brainstorming", "请说两件关于{n}的事。"),),
 }
 
-POOLS: Final = {"eval": 150, "sft": 250, "rm": 250, "ppo": 250}
+POOLS: Final = {"eval": 150, "sft": 220, "rm": 240, "ppo": 200}
 """Prompts of each pool; what is left over is asked and answered in the pretraining corpus only."""
 CHINESE_SHARE: Final = 0.12
 CATEGORY_SHARE: Final = {
@@ -194,7 +191,6 @@ def _two_facts(entity: Entity, first: str, second: str, language: str) -> Iterat
     for template, category, text in TWO_FACTS[language]:
         filled = text.format(
             n=entity.named(language),
-            town=TOWN[language],
             noun=noun(entity, first, language),
             noun2=noun(entity, second, language),
             s=statement(entity, first, language),

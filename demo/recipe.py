@@ -54,7 +54,7 @@ CONTEXT: Final = 160
 FULL: Final = Recipe(
     documents=26_000,
     validation_documents=300,
-    prompts={"sft": 250, "rm": 250, "ppo": 250, "eval": 150},
+    prompts={"sft": 220, "rm": 240, "ppo": 200, "eval": 150},
     held_out_rankings=0.25,
     answers=4,
     overlap=2,
@@ -80,13 +80,13 @@ FULL: Final = Recipe(
         "adam_eps": 1e-8,
         "eval_every": 10,
         "sample_every": 20,
-        "max_new_tokens": 64,
+        "max_new_tokens": 48,
     },
     reward={
-        "learning_rate": 5e-4,
-        "warmup_steps": 4,
+        "learning_rate": 1e-3,
+        "warmup_steps": 5,
         "batch_size": 16,
-        "epochs": 2,
+        "epochs": 3,
         "adam_eps": 1e-8,
         "eval_every": 10,
     },
@@ -100,13 +100,13 @@ FULL: Final = Recipe(
         "warmup_updates": 2,
         "kl_coef": 0.05,
         "adam_eps": 1e-8,
-        "max_new_tokens": 64,
+        "max_new_tokens": 48,
         "eval_every": 6,
         "eval_rows": 150,
         "sample_every": 6,
     },
-    sample={"samples_per_prompt": 4, "temperature": 1.0, "max_new_tokens": 64},
-    evaluate={"samples_per_prompt": 2, "temperature": 1.0, "max_new_tokens": 64, "retries": 0},
+    sample={"samples_per_prompt": 4, "temperature": 1.0, "max_new_tokens": 48},
+    evaluate={"samples_per_prompt": 2, "temperature": 1.0, "max_new_tokens": 48, "retries": 0},
 )
 
 SHORT: Final = Recipe(

@@ -23,7 +23,6 @@ PEOPLE: Final = {
     "flora": ("Flora", "弗洛"),
     "sam": ("Sam", "萨姆"),
     "henry": ("Henry", "亨利"),
-    "mary": ("Mary", "玛丽"),
 }
 HOURS: Final = {
     "6": ("6 o'clock", "六点"),
@@ -49,17 +48,6 @@ GOODS: Final = {
     "roses": ("roses", "玫瑰"),
     "boots": ("boots", "靴子"),
     "caps": ("caps", "草帽"),
-    "dolls": ("dolls", "娃娃"),
-}
-FOODS: Final = {
-    "soup": ("soup", "浓汤"),
-    "pizza": ("pizza", "比萨"),
-    "rice": ("rice", "米饭"),
-}
-INSTRUMENTS: Final = {
-    "piano": ("piano", "钢琴"),
-    "flute": ("flute", "长笛"),
-    "drum": ("drum", "小鼓"),
 }
 COLOURS: Final = {
     "black": ("black", "黑色"),
@@ -70,7 +58,6 @@ SPECIES: Final = {
     "cat": ("cat", "小猫"),
     "dog": ("dog", "小狗"),
     "horse": ("horse", "小马"),
-    "goat": ("goat", "山羊"),
     "pig": ("pig", "小猪"),
     "rabbit": ("rabbit", "兔子"),
 }
@@ -88,8 +75,6 @@ LEXICON: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "coins": PRICES,
     "day": DAYS,
     "goods": GOODS,
-    "food": FOODS,
-    "instrument": INSTRUMENTS,
     "colour": COLOURS,
     "species": SPECIES,
     "place": PLACES,
@@ -98,7 +83,6 @@ LEXICON: Final[dict[str, dict[str, tuple[str, str]]]] = {
 
 ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
     "shop": {"street": "street", "owner": "person", "opens": "hour", "sells": "goods", "closed": "day"},
-    "person": {"home": "street", "eats": "food", "plays": "instrument"},
     "animal": {"species": "species", "owner": "person", "colour": "colour"},
     "bus": {"goes": "place", "leaves": "hour", "fare": "coins"},
 }
@@ -150,18 +134,6 @@ SHOPS: Final = _entities(
     flower | the flower shop | 花店   | garden | flora | 7 | roses | sunday
     shoe   | the shoe shop   | 鞋店   | oak    | sam   | 9 | boots | thursday
     hat    | the hat shop    | 帽子店 | mill   | henry | 8 | caps  | sunday
-    toy    | the toy shop    | 玩具店 | oak    | mary  | 7 | dolls | tuesday
-    """,
-)
-RESIDENTS: Final = _entities(
-    "person",
-    """
-    ben   | Ben   | 贝恩 | oak    | soup  | drum
-    tom   | Tom   | 汤姆 | mill   | rice  | flute
-    flora | Flora | 弗洛 | river  | pizza | piano
-    sam   | Sam   | 萨姆 | garden | soup  | flute
-    henry | Henry | 亨利 | river  | rice  | drum
-    mary  | Mary  | 玛丽 | mill   | pizza | piano
     """,
 )
 ANIMALS: Final = _entities(
@@ -170,7 +142,6 @@ ANIMALS: Final = _entities(
     coco | Coco | 可可 | cat    | tom   | black
     dot  | Dot  | 豆豆 | dog    | ben   | brown
     hugo | Hugo | 虎哥 | horse  | henry | white
-    gus  | Gus  | 古斯 | goat   | mary  | black
     pip  | Pip  | 皮皮 | pig    | sam   | brown
     rosa | Rosa | 罗莎 | rabbit | flora | white
     """,
@@ -184,9 +155,7 @@ BUSES: Final = _entities(
     village | the village bus | 乡村车 | castle | 7 | 4
     """,
 )
-ENTITIES: Final[dict[str, Entity]] = {
-    f"{entity.sort}/{entity.key}": entity for entity in [*SHOPS, *RESIDENTS, *ANIMALS, *BUSES]
-}
+ENTITIES: Final[dict[str, Entity]] = {f"{entity.sort}/{entity.key}": entity for entity in [*SHOPS, *ANIMALS, *BUSES]}
 """Address ("shop/bakery") -> entity."""
 
 

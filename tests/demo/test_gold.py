@@ -46,6 +46,8 @@ def test_a_perfect_answer_to_every_prompt_scores_one():
 def test_each_fault_lowers_its_part_in_every_prompt(fault, part):
     generator = random.Random(2)
     for prompt in all_prompts()[::7]:
+        if fault.complete == 0 and prompt.enough == 1:
+            continue
         answer = compose(prompt, fault, generator)
         scored = score(prompt, answer)
         if fault.repeat and sum(answer.count(phrase) for phrase in COURTESIES[prompt.language]) > 1:

@@ -26,17 +26,19 @@ def broker_server(django_db_blocker: object) -> Iterator[str]:
     """The queue server of this session: embedded, or the one that TEST_REDIS_URL names. Gives its Celery address."""
     from django.conf import settings
 
-    from config import broker
+    from config import broker, processes
 
     if settings.REDIS_URL:
         yield settings.CELERY_BROKER_URL
         forget_keys()
         return
-    server = broker.start(Path(settings.DATA_DIR))
-    assert server is not None, "another test session uses this folder"
+    data = Path(settings.DATA_DIR)
+    broker.prepare(data)
+    held = processes.Processes(data, print)  # with a lifeline: a killed test session leaves no server behind
+    held.start(processes.broker_service(broker.command(data)))
+    wait_for(lambda: broker.answers(data), what="the queue server")
     yield settings.CELERY_BROKER_URL
-    broker.stop(Path(settings.DATA_DIR))
-    server.wait(10)
+    held.stop("broker")
 
 
 @pytest.fixture
@@ -102,6 +104,7 @@ class LiveProcesses:
 
     environment: dict[str, str]
     logs: Path
+    lifeline: int
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def worker(
@@ -127,6 +130,7 @@ class LiveProcesses:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                pass_fds=(self.lifeline,),
                 start_new_session=True,
             )
         self.started.append(process)
@@ -166,16 +170,20 @@ def live_processes(transactional_db: None, broker: str, tmp_path: Path) -> Itera
     """Real processes on the test's database and queue; mark such tests `services`."""
     from django.db import connection
 
+    lifeline, held = os.pipe()
     environment = dict(os.environ)
     environment |= {
+        "PLACKETT_TEST_LIFELINE_FD": str(lifeline),
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "PLACKETT_TEST_CHILD_DATABASE": str(connection.settings_dict["NAME"]),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
     }
-    live = LiveProcesses(environment, tmp_path)
+    live = LiveProcesses(environment, tmp_path, lifeline)
     yield live
     live.stop_all()
+    os.close(lifeline)
+    os.close(held)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import atexit
 import os
 import shutil
 import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -23,6 +25,16 @@ def scratch_folder() -> Path:
     atexit.register(lambda: os.getpid() == owner and shutil.rmtree(made, ignore_errors=True))
     return made
 
+
+def die_with_the_session(lifeline: int) -> None:
+    """End this process when the test session that started it is gone, however it went: its end of the pipe closes."""
+    with suppress(OSError):  # a process further down, which was not given the pipe
+        os.read(lifeline, 1)
+        os._exit(1)
+
+
+if given := os.environ.get("PLACKETT_TEST_LIFELINE_FD"):
+    threading.Thread(target=die_with_the_session, args=(int(given),), daemon=True).start()
 
 SCRATCH = scratch_folder()
 SESSION = SCRATCH.name.replace("-", "_")

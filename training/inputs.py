@@ -10,10 +10,25 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 
 
+WORDS: dict[str, str] = {
+    SnapshotKind.CORPUS: "a corpus",
+    SnapshotKind.DEMONSTRATIONS: "a snapshot of demonstrations",
+    SnapshotKind.RANKINGS: "a snapshot of rankings",
+    SnapshotKind.PROMPTS: "a snapshot of prompts",
+    ModelKind.POLICY: "a policy",
+    ModelKind.REWARD_MODEL: "a reward model",
+}
+
+
 @dataclass(frozen=True)
 class Wanted:
     kind: SnapshotKind | ModelKind
     required: bool = True
+
+    @property
+    def words(self) -> str:
+        """What to choose, for a sentence."""
+        return WORDS[self.kind]
 
     @property
     def is_model(self) -> bool:

@@ -104,7 +104,7 @@ def test_what_cannot_be_trained_gets_a_sentence(
 def test_only_names_on_the_list_are_taken(project: Project, ada: Membership, shelf: Path, name: str) -> None:
     put(shelf.parent, "secret")
     put(shelf)
-    with pytest.raises(ModelError, match="There is no model folder|no config.json"):
+    with pytest.raises(ModelError, match=r"There is no model folder|no config\.json"):
         model_register_folder(project=project, folder_name=name, by=ada)
     assert not Model.objects.exists()
 

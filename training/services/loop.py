@@ -355,7 +355,8 @@ def queue_run(*, project: Project, stage: str, inputs: Inputs, make_tasks: bool,
     then = {"rank": {"k": values["config"]["samples_per_prompt"]}} if opens_round else {}
     run = run_create(project=project, stage=stage, inputs=inputs, round=round, then=then, **values)
     if opens_round and round:
-        Round.objects.filter(pk=round.pk).update(sampling_run=run)
+        round.sampling_run = run
+        round.save(update_fields=["sampling_run"])
     return run
 
 

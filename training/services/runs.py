@@ -112,7 +112,7 @@ def check_inputs(project: Project, stage: str, inputs: Inputs) -> None:
         if name in inputs:
             check_input(project, name, want, inputs[name])
         elif want.required:
-            raise RunError(f"The stage {stage} needs the input {name!r}: a {want.kind.label.lower()}.")
+            raise RunError(f"The stage {stage} needs the input {name!r}: {want.words}.")
     if stage == Stage.EVALUATE and not {"policy", "reward_model"} & set(inputs):
         raise RunError("An evaluation needs a policy or a reward model.")
     check_tokenizers({name: value for name, value in inputs.items() if isinstance(value, Model)})
@@ -122,7 +122,7 @@ def check_input(project: Project, name: str, want: Wanted, value: Snapshot | Mod
     if value.project_id != project.pk:
         raise RunError(f"The input {name!r} belongs to another project.")
     if isinstance(value, Model) != want.is_model or value.kind != want.kind:
-        raise RunError(f"The input {name!r} must be a {want.kind.label.lower()}; {value.name} is not.")
+        raise RunError(f"The input {name!r} must be {want.words}; {value.name} is not.")
     if isinstance(value, Snapshot) and name in TRAINED_ON and is_for_evaluation(value):
         raise RunError(f"{value.name} holds labels that are for evaluation only, so nothing may be trained on it.")
     if isinstance(value, Snapshot) and not rows_read(name, value.counts):

@@ -17,7 +17,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 PACKAGES = ["annotation", "training", "frontend", "demo", "config"]
 FUNCTIONS = {"gettext", "gettext_lazy", "ngettext", "ngettext_lazy", "_"}
 ENTRY = re.compile(r'^(msgid|msgid_plural|msgstr(?:\[\d\])?|msgctxt) ("(?:[^"\\]|\\.)*")$')
-CALL_IN_TEMPLATE = re.compile(r"\b(?:gettext|_)\(u?(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")")
+CALL_IN_TEMPLATE = re.compile(r"\b(?:n?gettext|_)\(u?(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")")
 
 
 def translations(catalog: Path) -> dict[str, str]:

@@ -20,7 +20,6 @@ from django.utils.translation import gettext as _
 from annotation.models import Assignment, Demonstration, Ranking, Response, TaskKind
 
 MAX_TEXT_CHARACTERS = 100_000
-MAX_ACTIVE_SECONDS = 24 * 3600.0
 
 Values = Mapping[str, Any]  # field name -> text, or list of texts for flags
 
@@ -98,10 +97,9 @@ def parse_moment(text: str) -> datetime | None:
 
 def parse_seconds(text: str) -> float:
     try:
-        seconds = float(text)
+        return float(text)
     except ValueError:
         return 0.0
-    return min(seconds, MAX_ACTIVE_SECONDS) if seconds > 0 else 0.0
 
 
 def draft_from(form: QueryDict, assignment: Assignment) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from frontend import throttle
 from frontend.access import ProjectAccess, as_user, project_for, projects_of
 from frontend.forms import ProfileForm, SignInForm
 from frontend.preferences import remember_language, remember_theme
+from frontend.waiting import waiting_in
 
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
@@ -89,7 +90,11 @@ def home(request: HttpRequest) -> HttpResponse:
     if len(projects) == 1 and not user.is_superuser and "all" not in request.GET:
         return redirect("frontend:project", projects[0].slug)
     roles = {membership.project_id: membership for membership in user.memberships.filter(is_active=True)}
-    rows = [{"project": project, "membership": roles.get(project.id)} for project in projects]
+    waiting = waiting_in(projects)
+    rows = [
+        {"project": project, "membership": roles.get(project.id), "waiting": waiting[project.id]}
+        for project in projects
+    ]
     return render(request, "frontend/accounts/home.html", {"rows": rows})
 
 
@@ -117,6 +122,8 @@ def profile(request: HttpRequest) -> HttpResponse:
     # Someone who came by a one-time link has no old password to give.
     form_class = PasswordChangeForm if user.has_usable_password() else SetPasswordForm
     password = form_class(user, request.POST if changes_password else None)
+    for field in password.fields.values():
+        field.widget.attrs.pop("autofocus", None)  # it is the second form of the page
     if changes_password and password.is_valid():
         password.save()
         update_session_auth_hash(request, user)

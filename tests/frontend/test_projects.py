@@ -9,7 +9,9 @@ from django.test import Client
 from django.urls import reverse
 
 from annotation.models import AuditEvent, Guideline, Membership, Project, User
+from annotation.services.accounts import project_create
 from annotation.services.guidelines import guideline_publish
+from tests.factories import RunFactory
 from tests.frontend.scene import Scene
 
 As = Callable[[User], Client]
@@ -157,3 +159,13 @@ def test_the_log_goes_on_over_pages_without_more_queries(
     assert second.rows[0].verb == "test.069"
     back = client.get(page(scene, "audit") + second.newer).context["page"]
     assert [event.pk for event in back.rows] == [event.pk for event in first.rows]
+
+
+def test_home_says_what_waits_in_each_project(scene: Scene, as_: As, django_assert_max_num_queries: Callable) -> None:
+    other = project_create(name="Winds", by=scene.ada)
+    RunFactory(project=other, state="queued")
+    client = as_(scene.ada)
+    with django_assert_max_num_queries(7):
+        text = client.get(reverse("frontend:home")).content.decode()
+    assert "3 prompts wait for an answer" in text and "2 groups of answers wait to be ranked" in text
+    assert "1 run goes on" in text

@@ -13,12 +13,14 @@ from django.http import Http404
 from django.urls import reverse
 from django.utils import timezone
 
+from annotation.models import Response
 from annotation.roles import Capability
 from frontend.access import NOTHING_HERE, ProjectAccess
 from frontend.run_words import describe, duration_words, seconds_left, state_words
 from training.models import Attempt, Model, Run, RunInput, RunLine, RunState, Stage
 from training.selectors.lineage import children_of
 from training.selectors.runs import lines_of, sample_steps, samples_of
+from training.services.loop import LABELS as INPUT_LABELS
 
 LINES_SHOWN = 200
 SAMPLE_STEPS_SHOWN = 40
@@ -69,6 +71,7 @@ def live_context(access: ProjectAccess, run: Run) -> dict[str, Any]:
         "lines": lines_of(run, limit=LINES_SHOWN),
         "actions": actions_of(access, run),
         "made": Model.objects.filter(run=run).first(),
+        "answers": Response.objects.filter(run=run).count() if run.stage == Stage.SAMPLE else 0,
     }
 
 
@@ -138,7 +141,10 @@ def still_context(run: Run, slug: str) -> dict[str, Any]:
     names = {item.name: str(item.snapshot or item.model) for item in inputs}
     return {
         "sentences": describe(run, names),
-        "inputs": [(item.name, item.snapshot or item.model, input_url(slug, item)) for item in inputs],
+        "inputs": [
+            (INPUT_LABELS.get(item.name, item.name), item.snapshot or item.model, input_url(slug, item))
+            for item in inputs
+        ],
         "config_json": json.dumps({"stage": run.stage, "seed": run.seed, "config": run.config}, indent=2),
         "numerics": run.numerics,
         "parents": parents_of(inputs),

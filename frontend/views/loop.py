@@ -9,7 +9,6 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -77,7 +76,6 @@ def run_new(request: HttpRequest, slug: str, stage: str) -> HttpResponse:
         except PlackettError as problem:
             form.add_error(None, problem.message)
         else:
-            messages.success(request, _("%(name)s waits for a worker.") % {"name": run.name})
             return redirect("frontend:run", slug, run.id)
     context = {"form": form, "stage": stage, "title": Stage(stage).label, "about": CONFIGS[stage].__doc__}
     status = UNPROCESSABLE if form.is_bound else 200

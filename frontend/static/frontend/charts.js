@@ -38,6 +38,14 @@
     return size >= 100 ? value.toFixed(0) : value.toPrecision(3);
   }
 
+  // Ticks of one axis all have the same number of decimals.
+  function ticksInWords(plot, ticks, axis, space, step) {
+    const largest = Math.max(...ticks.map(Math.abs));
+    if (largest !== 0 && (largest < 0.001 || largest >= 1e6)) return ticks.map((tick) => (tick === 0 ? "0" : tick.toExponential(1)));
+    const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    return ticks.map((tick) => tick.toFixed(decimals));
+  }
+
   function data(picture) {
     return [picture.steps, ...picture.series.map((series) => series.values)];
   }
@@ -49,7 +57,7 @@
       height: HEIGHT,
       scales: { x: { time: false } },
       cursor: { drag: { x: true, y: false } },
-      axes: [{ ...axis }, { ...axis, size: 56, values: (plot, ticks) => ticks.map(readable) }],
+      axes: [{ ...axis }, { ...axis, size: 60, values: ticksInWords }],
       series: [
         { label: words.step },
         ...picture.series.map((series, place) => ({

@@ -9,6 +9,9 @@
                                                      optim.py       AdamW, schedules, clipping
                                                      checkpoint.py  exact state, written atomically
 
+    PPO's parts: generate.py (sampling with a cache), rollouts.py (answers, and what each model says of them),
+    rewards.py (KL, GAE, whitening), ppo_losses.py (clipped losses), ptx.py (pretraining text mixed in), ema.py
+
 `python -m training.rlhf <stage> --config run.json` runs one stage. Each stage is a generator that yields `StepMetrics`;
 between two yields it owns the state, at a yield the state is whole, and the harness may save it or stop.
 

@@ -374,6 +374,13 @@ class SampleConfig(StageConfig):
     sample_count: int = setting(4, minimum=0, maximum=64)
     """Answers that are shown on the run's page."""
 
+    def check(self) -> None:
+        if self.temperature == 0 and self.samples_per_prompt > 1:
+            raise ConfigError(
+                "samples_per_prompt must be 1 at temperature 0, where all answers are the same;"
+                f" got {self.samples_per_prompt}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(StageConfig):

@@ -61,8 +61,7 @@ def run(config: SampleConfig, work: Workspace) -> Iterator[StepMetrics]:
         batch = [prompts[index] for index in batches[step - 1]]
         answers = answer_batch(policy, tokenizer, batch, config, work)
         collected.batches.append(answers)
-        if step == 1:
-            show_samples(batch, answers, config, work)
+        show_samples(step, answers, len(collected.answers) - len(answers), config, work)
         yield StepMetrics(
             step,
             {
@@ -173,8 +172,8 @@ def measures(answers: Sequence[Answer]) -> dict[str, float]:
     }
 
 
-def show_samples(prompts: Sequence[Prompt], answers: Sequence[Answer], config: SampleConfig, work: Workspace) -> None:
-    """Show the first answer to some prompts."""
-    for at in range(min(config.sample_count, len(prompts))):
-        answer = answers[at * config.samples_per_prompt]
-        work.sample(1, answer["prompt"], answer["text"], tokens=answer["tokens"], ended=answer["ended"])
+def show_samples(step: int, answers: Sequence[Answer], before: int, config: SampleConfig, work: Workspace) -> None:
+    """Show the first answer to the first `sample_count` prompts; `before` answers were drawn in earlier batches."""
+    left = max(0, config.sample_count - before // config.samples_per_prompt)
+    for answer in answers[:: config.samples_per_prompt][:left]:
+        work.sample(step, answer["prompt"], answer["text"], tokens=answer["tokens"], ended=answer["ended"])

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from training.rlhf.errors import DataError, ModelError, RowError
 
@@ -43,11 +43,25 @@ PLAIN_TEMPLATE = (
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The folder's tokenizer, with a chat template and a pad token that is not EOS. Raises ModelError in words."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        reader = PreTrainedTokenizerFast if is_self_contained(Path(folder)) else AutoTokenizer
+        tokenizer = reader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(f"{folder} has no tokenizer that can be read: {reason}") from error
     return prepare_tokenizer(tokenizer, folder)
+
+
+def is_self_contained(folder: Path) -> bool:
+    """Whether tokenizer.json says all there is, by the folder's own word.
+
+    AutoTokenizer goes by the model's family instead: in a Qwen2 folder it splits text as Qwen does, whatever
+    tokenizer.json says (seen in transformers 5.23), and the ids are no longer those that the model was trained on.
+    """
+    try:
+        named = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("tokenizer_class")
+    except (OSError, ValueError, AttributeError):
+        return False
+    return named in ("TokenizersBackend", "PreTrainedTokenizerFast") and (folder / "tokenizer.json").is_file()
 
 
 def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> PreTrainedTokenizerBase:

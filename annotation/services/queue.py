@@ -30,6 +30,7 @@ from annotation.services import audit
 from annotation.services.audit import Actor
 
 RELEASED_AT_ONCE = 50
+LOST_LOOKED_AT = 20
 MAX_NOTE = 2000
 Status = AssignmentStatus
 
@@ -68,14 +69,10 @@ def resume_lease(labeler: Membership, kinds: list[str]) -> Assignment | None:
 
 def regain_lost(labeler: Membership, kinds: list[str]) -> Assignment | None:
     """Give the labeler back a task whose lease ran out, with its draft, while it still has a free slot."""
-    lost = Task.objects.filter(
-        assignments__labeler=labeler,
-        assignments__status=Status.EXPIRED,
-        kind__in=kinds,
-        state=TaskState.OPEN,
-        open_slots__gt=0,
-    ).order_by("-assignments__ended_at", "id")
-    task = lost.select_for_update(of=("self",), no_key=True, skip_locked=True).first()
+    lost = labeler.assignments.filter(status=Status.EXPIRED).order_by("-ended_at", "-id")
+    recent = list(lost.values_list("task_id", flat=True)[:LOST_LOOKED_AT])
+    free = Task.objects.filter(pk__in=recent, kind__in=kinds, state=TaskState.OPEN, open_slots__gt=0).order_by("id")
+    task = free.select_for_update(of=("self",), no_key=True, skip_locked=True).first()
     if task is None:
         return None
     return lease_again(task, Assignment.objects.get(task=task, labeler=labeler))
@@ -157,7 +154,7 @@ def is_free(task: Task) -> bool:
 
 def take_slot(task: Task) -> int:
     """Take the lowest free slot of a locked task."""
-    held = set(task.assignments.filter(slot__isnull=False).values_list("slot", flat=True))
+    held = set(task.assignments.filter(slot__isnull=False).order_by().values_list("slot", flat=True))
     slot = next(number for number in range(1, task.overlap + 1) if number not in held)
     Task.objects.filter(pk=task.pk).update(open_slots=F("open_slots") - 1)
     task.open_slots -= 1
@@ -181,12 +178,13 @@ def complete_if_done(task: Task) -> None:
 
 
 def leases_release_expired(*, labeler: Membership) -> int:
-    """Give back the slots of the project's leases that ran out, by the database's clock; return how many.
+    """Give back the slots of leases that ran out, by the database's clock; return how many.
 
-    The labeler's own stay: theirs is what they are about to be given again.
+    In every project, since asking for one alone would join every task of it. The labeler's own stay: theirs is what
+    they are about to be given again.
     """
-    expired = expired_leases().filter(task__project=labeler.project_id).exclude(labeler=labeler)
-    found = list(expired.order_by("lease_until").values_list("pk", "task_id")[:RELEASED_AT_ONCE])
+    expired = expired_leases().exclude(labeler=labeler).order_by("lease_until")
+    found = list(expired.values_list("pk", "task_id")[:RELEASED_AT_ONCE])
     return sum(release_expired(key, task_id) for key, task_id in found)
 
 

@@ -131,6 +131,7 @@ def supervise(run: Run, *, stopping: threading.Event) -> None:
         attempt_run(run, fence, watch, stopping)
     except LeaseLost:
         logger.warning("run %s: attempt %s lost its lease; nothing more of it is written", run.pk, run.attempt)
+        let_go(fence, watch)
     except Exception as error:  # whatever it was, the run must not stay in this worker's hands
         logger.exception("run %s could not be supervised", run.pk)
         give_up(fence, watch, error)
@@ -289,6 +290,16 @@ def persist(watch: LeaseWatch, write: Callable[[], Returned]) -> Returned:
             if watch.is_lost():
                 raise LeaseLost from error
             time.sleep(0.5)
+
+
+def let_go(fence: Fence, watch: LeaseWatch) -> None:
+    """The core is dead. Where nobody else has taken the run, say so now, rather than leave it to the reaper."""
+    if watch.lost.is_set():
+        return
+    try:
+        run_lost(fence=fence, message="The database did not answer in time for this worker to keep its lease.")
+    except (LeaseLost, OperationalError, InterfaceError):
+        connection.close()
 
 
 def give_up(fence: Fence, watch: LeaseWatch, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""The dashboard's buttons: what is missing is said in words, what is there is frozen, and every run names what it reads."""
+"""The dashboard's buttons: what is missing is said in words, what is there is frozen, a run names what it reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from annotation.models import Membership, Project, Response, Task
-from tests.factories import ArtifactFactory, ModelFactory, PromptFactory, RankingTaskFactory, RunFactory, lease
+from tests.factories import ModelFactory, PromptFactory, RankingTaskFactory, RunFactory, lease
 from tests.training.labels import demonstrations, rank
 from training import files
 from training.errors import RunError
@@ -302,27 +302,19 @@ def test_the_dashboard_counts_in_the_same_queries(
 # --- Provenance -----------------------------------------------------------------------------------
 
 
+def result_of(run: Run, **values: Any) -> Model:
+    return ModelFactory(project=run.project, name=run.name, run=run, source="", **values)
+
+
 def test_from_a_model_to_its_labels_and_back(project: Project, ada: Membership, alice: Membership) -> None:
     """base -> sft (demonstrations) -> reward (rankings) and ppo (sft + reward)."""
     base = made(project, "pretrain", "base-1")
     written = demonstrations(project, alice, 8)
-    sft = ModelFactory(
-        project=project,
-        name="sft-1",
-        source="",
-        run=launch(project=project, stage="sft", by=ada),
-        artifact=ArtifactFactory(),
-    )
+    sft = result_of(launch(project=project, stage="sft", by=ada))
     ranked = rankings(project, alice, 8)
-    reward = ModelFactory(
-        project=project,
-        kind="reward_model",
-        name="reward-1",
-        source="",
-        run=launch(project=project, stage="reward", by=ada),
-    )
+    reward = result_of(launch(project=project, stage="reward", by=ada), kind="reward_model")
     PromptFactory(project=project, pool="ppo")
-    ppo = ModelFactory(project=project, name="ppo-1", source="", run=launch(project=project, stage="ppo", by=ada))
+    ppo = result_of(launch(project=project, stage="ppo", by=ada))
     behind = labels_behind(ppo)
     assert (behind.total, behind.kinds) == (16, [("Demonstrations", 8), ("Rankings", 8)])
     assert labels_behind(sft).total == 8 and labels_behind(base).total == 0

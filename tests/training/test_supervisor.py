@@ -266,12 +266,34 @@ def test_a_supervisor_without_database_kills_its_core_when_the_lease_ends(
     def away(**_: Any) -> None:
         raise OperationalError("the database is away")
 
-    for name in ("run_extend_lease", "run_state", "run_record", "run_hand_back", "run_fail"):
+    for name in ("run_extend_lease", "run_state", "run_record", "run_hand_back", "run_lost", "run_fail"):
         monkeypatch.setattr(supervisor, name, away)
     meanwhile.thread.join(15)
     assert not is_alive(pid)
     wait_for(lambda: reap_lost_leases() == 1, what="the reaper")
     assert Run.objects.get(pk=run.pk).state == "queued"
+
+
+def test_a_supervisor_that_was_held_up_too_long_gives_its_run_back(
+    run: Run, fake_core: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import OperationalError
+
+    from training import supervisor
+
+    settings.RUN_LEASE_SECONDS = 2
+    fake_core("deaf", "started", "steps:1", "hang")
+    meanwhile = Meanwhile()
+    meanwhile.until_step(1)
+
+    def slow(**_: Any) -> None:
+        raise OperationalError("database is locked")
+
+    for name in ("run_extend_lease", "run_state"):
+        monkeypatch.setattr(supervisor, name, slow)
+    after = meanwhile.end()
+    assert (after.state, after.lost_count) == ("queued", 1)
+    assert "did not answer in time" in after.message
 
 
 def test_a_database_that_comes_back_in_time_has_lost_nothing(

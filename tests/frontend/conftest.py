@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from django.test import Client
+from django.utils import translation
 
 from annotation.models import User
 from tests.frontend.scene import Scene, make_scene
+
+
+@pytest.fixture(autouse=True)
+def _language_left_as_found() -> Iterator[None]:
+    """A request in Chinese leaves its thread in Chinese, and the next test with it."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

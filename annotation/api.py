@@ -231,10 +231,11 @@ class AssignmentSubmit(LabelingView):
 
     @extend_schema(request=SubmissionSerializer, responses={201: LabelSerializer, **PROBLEMS})
     def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:
-        """Submit a label. A late one is kept, a second one is a revision, the same `submission_id` is the same label."""
+        """Submit a label. A late one is kept, a second is a revision, the same `submission_id` is the same label."""
+        assignment = self.assignment(id)
         asked = SubmissionSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        label = submit(self.assignment(id), dict(asked.validated_data), actor(request))
+        label = submit(assignment, dict(asked.validated_data), actor(request))
         return ApiResponse(LabelSerializer(label).data, status=status.HTTP_201_CREATED)
 
 
@@ -254,9 +255,10 @@ class AssignmentSkip(LabelingView):
     @extend_schema(request=SkipSerializer, responses={204: None, **PROBLEMS})
     def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:
         """Give the task back; it does not come to you again."""
+        assignment = self.assignment(id)
         asked = SkipSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        assignment_skip(assignment=self.assignment(id), by=actor(request), **asked.validated_data)
+        assignment_skip(assignment=assignment, by=actor(request), **asked.validated_data)
         return ApiResponse(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -266,9 +268,10 @@ class AssignmentDraft(LabelingView):
     @extend_schema(request=DraftSerializer, responses={200: SavedSerializer, **PROBLEMS})
     def put(self, request: Request, slug: str, id: UUID) -> ApiResponse:
         """Keep what you have so far."""
+        assignment = self.assignment(id)
         asked = DraftSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        saved_at = draft_save(assignment=self.assignment(id), draft=asked.validated_data["draft"])
+        saved_at = draft_save(assignment=assignment, draft=asked.validated_data["draft"])
         return ApiResponse(SavedSerializer({"saved_at": saved_at}).data)
 
 

@@ -34,8 +34,6 @@ CAPABILITIES: dict[str, frozenset[Capability]] = {
     Role.REVIEWER: frozenset(
         {C.LABEL, C.READ_GUIDELINES, C.EDIT_GUIDELINES, C.READ_PROMPTS, C.READ_LABELS, C.READ_RUNS, C.TOKENS}
     ),
-    Role.RESEARCHER: frozenset(
-        {C.READ_GUIDELINES, C.READ_PROMPTS, C.READ_LABELS, C.READ_RUNS, C.SNAPSHOT, C.TOKENS}
-    ),
+    Role.RESEARCHER: frozenset({C.READ_GUIDELINES, C.READ_PROMPTS, C.READ_LABELS, C.READ_RUNS, C.SNAPSHOT, C.TOKENS}),
     Role.ADMIN: frozenset(Capability),
 }

@@ -85,10 +85,10 @@ class SnapshotDownload(ProjectView):
     @extend_schema(parameters=[DownloadFilter], responses={(200, "application/jsonl"): OpenApiTypes.BINARY, **PROBLEMS})
     def get(self, request: Request, slug: str, id: UUID) -> StreamingHttpResponse:
         """One file of a snapshot as JSON lines."""
+        snapshot = get_object_or_404(snapshots_of(self.access.project), pk=id)
         asked = DownloadFilter(data=request.query_params)
         asked.is_valid(raise_exception=True)
         data = asked.validated_data
-        snapshot = get_object_or_404(snapshots_of(self.access.project), pk=id)
         lines = export_lines(snapshot, split=data["split"], format=data["form"], ties=data.get("ties"))
         name = f"{snapshot.kind}-{snapshot.sha256[:12]}-{data['split']}.jsonl"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
@@ -149,9 +149,9 @@ class RunMetrics(ProjectView):
     @extend_schema(parameters=[MetricFilter], responses={200: MetricsSerializer, **PROBLEMS})
     def get(self, request: Request, slug: str, id: UUID) -> ApiResponse:
         """Curves of a run, thinned out to so many points."""
+        run = get_object_or_404(runs_of(self.access.project), pk=id)
         asked = MetricFilter(data=request.query_params)
         asked.is_valid(raise_exception=True)
-        run = get_object_or_404(runs_of(self.access.project), pk=id)
         columns = metric_series(run, asked.validated_data.get("names"), points=asked.validated_data["points"])
         step = columns.pop("step", [])
         return ApiResponse({"step": step, "metrics": columns})

@@ -19,6 +19,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from training.rlhf.data import LENGTH_MULTIPLE
 from training.rlhf.errors import DataError, ModelError, RowError
 
 Message = dict[str, Any]  # {"role": "system" | "user" | "assistant", "content": "..."}
@@ -194,9 +195,14 @@ def _append(ids: list[int], counts: list[bool], more: list[int], count: bool) ->
 
 
 def context_limit(model_config: Any, wanted: int) -> int:
-    """The longest sequence allowed: the model's own limit, or a smaller one that was asked for. Raises DataError."""
+    """The longest sequence allowed: the model's own limit, or a smaller one that was asked for. Raises DataError.
+
+    The model's limit is rounded down to a multiple of 8, to which batches are padded: a model with learned positions
+    (GPT-2) has none beyond it, not even for padding.
+    """
     text_config = model_config.get_text_config()
     own = int(getattr(text_config, "max_position_embeddings", 0) or getattr(text_config, "n_positions", 0) or 0)
     if wanted and own and wanted > own:
         raise DataError(f"context_length is {wanted}, but the model takes at most {own} tokens; lower it")
-    return wanted or own or 2048
+    usable = own - own % LENGTH_MULTIPLE
+    return min(wanted or usable, usable) if usable else wanted or 2048

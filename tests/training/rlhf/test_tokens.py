@@ -1,12 +1,14 @@
 """From messages to ids: what counts, what is refused, and templates of several kinds."""
 
 import pytest
+from transformers import GPT2Config
 
 from tests.training.rlhf import world
 from training.rlhf.errors import ModelError, RowError
 from training.rlhf.pretrain import train_tokenizer
 from training.rlhf.tokens import (
     PLAIN_TEMPLATE,
+    context_limit,
     decode_response,
     encode_completion,
     encode_conversation,
@@ -140,3 +142,11 @@ def test_our_control_tokens_are_five_and_any_language_can_be_written():
     assert ids == [0, 1, 2, 3, 4]
     text = "门是红色的。 Ünïcödé 🙂\n\ttabs"
     assert decode_response(tokenizer, tokenizer(text)["input_ids"]) == text
+
+
+def test_the_context_leaves_room_for_padding() -> None:
+    """GPT-2 has no position beyond its last one, and batches are padded to a multiple of 8."""
+    config = GPT2Config(n_positions=30)
+    assert context_limit(config, 0) == 24
+    assert context_limit(config, 20) == 20
+    assert context_limit(config, 30) == 24

@@ -53,7 +53,7 @@ class ImportSerializer(serializers.Serializer):
     kind = serializers.ChoiceField(choices=["prompts", "demonstrations", "rankings"])
     file = serializers.FileField()
     pool = serializers.ChoiceField(choices=Pool.choices)
-    source = serializers.CharField(max_length=120, help_text="Where the data is from")
+    source = serializers.CharField(max_length=120, help_text="Where from")  # type: ignore[assignment]
     licence = serializers.CharField(max_length=120, required=False, default="", allow_blank=True)
     consent = serializers.CharField(required=False, default="", allow_blank=True)
 
@@ -102,7 +102,7 @@ class SubmissionSerializer(serializers.Serializer):
     started_at = serializers.DateTimeField()
     active_seconds = serializers.FloatField(min_value=0, max_value=7 * 24 * 3600)
     text = serializers.CharField(required=False, trim_whitespace=False, max_length=100_000)
-    items = RankedItemSerializer(many=True, required=False)  # type: ignore[assignment]
+    items = RankedItemSerializer(many=True, required=False)
 
 
 class LabelSerializer(serializers.Serializer):

@@ -68,11 +68,11 @@ CHINESE = """\
 - 看不懂的问题可以跳过。
 """
 
-TITLES = {
+TITLES: dict[str, dict[str, str]] = {
     "en": {"shop": "Shops", "animal": "Animals", "bus": "Buses"},
     "zh": {"shop": "商店"},
 }
-COLUMNS = {
+COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
         "shop": ("shop", "street", "owner", "opens at", "sells", "closed on"),
         "animal": ("animal", "is a", "belongs to", "colour"),

@@ -79,10 +79,13 @@ class SnapshotDetail(ProjectView):
         return ApiResponse(SnapshotSerializer(get_object_or_404(snapshots_of(self.access.project), pk=id)).data)
 
 
+DOWNLOAD: dict[Any, Any] = {(200, "application/jsonl"): OpenApiTypes.BINARY, **PROBLEMS}
+
+
 class SnapshotDownload(ProjectView):
     allowed = {"GET": (Capability.SNAPSHOT, Scope.EXPORT)}
 
-    @extend_schema(parameters=[DownloadFilter], responses={(200, "application/jsonl"): OpenApiTypes.BINARY, **PROBLEMS})
+    @extend_schema(parameters=[DownloadFilter], responses=DOWNLOAD)
     def get(self, request: Request, slug: str, id: UUID) -> StreamingHttpResponse:
         """One file of a snapshot as JSON lines."""
         snapshot = get_object_or_404(snapshots_of(self.access.project), pk=id)

@@ -24,9 +24,7 @@ class User(AbstractUser):
     """An account. What it may do comes from its memberships; `is_superuser` owns the installation."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    language = models.CharField(
-        max_length=16, blank=True, default="", help_text="Empty: as the browser asks"
-    )
+    language = models.CharField(max_length=16, blank=True, default="", help_text="Empty: as the browser asks")
     theme = models.CharField(max_length=8, choices=Theme, default=Theme.AUTO)
 
 

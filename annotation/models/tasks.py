@@ -38,9 +38,7 @@ class Task(models.Model):
         Response, through="TaskResponse", related_name="tasks"
     )
     overlap = models.PositiveSmallIntegerField(default=1)
-    open_slots = models.PositiveSmallIntegerField(
-        help_text="Slots that nobody holds; changed under the row's lock"
-    )
+    open_slots = models.PositiveSmallIntegerField(help_text="Slots that nobody holds; changed under the row's lock")
     priority = models.IntegerField(default=0, help_text="Higher comes first")
     purpose = models.CharField(max_length=8, choices=[("train", "train"), ("eval", "eval")], default="train")
     state = models.CharField(max_length=16, choices=TaskState, default=TaskState.OPEN)

@@ -1,4 +1,4 @@
-"""What a run told while it ran. Metrics are stored in chunks of steps, so that a curve is a few rows and not thousands."""
+"""What a run told while it ran. Metrics are stored in chunks of steps: a curve is a few rows and not thousands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from training.models.runs import Run
 class MetricChunk(models.Model):
     """Columns of metrics for the steps first_step..last_step of one attempt.
 
-    A later attempt supersedes the steps after the checkpoint that it resumed from; `selectors.metric_series` joins them.
+    A later attempt supersedes the steps after the checkpoint that it resumed from; `selectors.runs.metric_series`
+    joins them.
     """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="metric_chunks")

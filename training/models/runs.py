@@ -1,8 +1,8 @@
 """Runs and their lifecycle.
 
 The row is the truth; a Celery message only wakes a worker, which claims the best eligible row with one conditional
-UPDATE. A claim sets the worker, a lease by the database's clock, and `attempt` + 1: the fencing token. Whatever an attempt
-writes later is conditional on that number, so a process that lost its lease can publish nothing.
+UPDATE. A claim sets the worker, a lease by the database's clock, and `attempt` + 1: the fencing token. Whatever an
+attempt writes later is conditional on that number, so a process that lost its lease can publish nothing.
 
     queued ─claim─► running ─► succeeded | failed | cancelling ─► cancelled | pausing ─► paused ─► queued
        ▲               │
@@ -147,7 +147,7 @@ class Run(models.Model):
 
 
 class RunInput(models.Model):
-    """What a run reads, by the name the core knows it by: a snapshot ("train") or a model ("policy", "reward_model")."""
+    """What a run reads, by the core's name for it: a snapshot ("train") or a model ("policy", "reward_model")."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="inputs")
     name = models.CharField(max_length=24)

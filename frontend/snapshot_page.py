@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -48,3 +50,34 @@ def files_of(snapshot: Snapshot) -> list[File]:
         split = name.removesuffix(".jsonl")
         found.append(File(split, entry.get("rows", 0), entry.get("sha256", ""), entry.get("bytes", 0)))
     return found
+
+
+QUERY_LABELS: dict[str, str | Promise] = {
+    "pools": _("Pools"),
+    "splits": _("Splits"),
+    "categories": _("Categories"),
+    "languages": _("Languages"),
+    "origins": _("Labels made"),
+    "purpose": _("Purpose of the labels"),
+    "overlap": _("Where several people labeled"),
+    "extras": _("Labels beyond what was wanted"),
+    "since": _("From"),
+    "until": _("Before"),
+    "ties": _("Ties in rankings"),
+    "validation_percent": _("Set aside for validation (%)"),
+    "most": _("At most so many prompts"),
+    "not_answered_by": _("Not answered by the model"),
+}
+
+
+TOLD_ALWAYS = frozenset({"validation_percent"})  # its zero means something
+
+
+def query_words(query: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What restricted the rows, as (label, value); a filter that was left open is not told."""
+    told = [(name, value) for name, value in query.items() if value or name in TOLD_ALWAYS]
+    return [(str(QUERY_LABELS.get(name, name)), value_words(value)) for name, value in told]
+
+
+def value_words(value: Any) -> str:
+    return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)

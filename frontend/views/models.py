@@ -24,6 +24,7 @@ from training.files import file_hash, path_of
 from training.models import Model, ModelKind, Run, RunInput
 from training.selectors.lineage import labels_behind
 from training.selectors.models import files_in
+from training.services.loop import LABELS as INPUT_LABELS
 from training.services.models import folders_to_register, model_register_folder
 
 
@@ -52,7 +53,7 @@ def model(request: HttpRequest, slug: str, model_id: UUID) -> HttpResponse:
     inputs = list(RunInput.objects.filter(run=found.run).select_related("snapshot", "model")) if found.run else []
     context = {
         "model": found,
-        "inputs": inputs,
+        "inputs": [(INPUT_LABELS.get(item.name, item.name), item) for item in inputs],
         "parents": parents_of(inputs),
         "used_by": Run.objects.filter(inputs__model=found).distinct()[:50],
         "labels": labels_behind(found),

@@ -20,7 +20,7 @@ from frontend.access import NOTHING_HERE, ProjectAccess, project_for
 from frontend.pages import UNPROCESSABLE, project_page
 from frontend.paging import page_of
 from frontend.project_forms.snapshots import CorpusForm, SnapshotForm
-from frontend.snapshot_page import files_of, formats_of
+from frontend.snapshot_page import files_of, formats_of, query_words
 from training.models import Snapshot, SnapshotKind
 from training.selectors.snapshots import export_lines, runs_using, snapshot_preview, snapshots_of
 from training.services.snapshots import corpus_add, snapshot_build
@@ -100,6 +100,7 @@ def snapshot(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse
         "snapshot": found,
         "files": files_of(found),
         "formats": formats_of(found),
+        "query": query_words(found.query),
         "manifest_json": json.dumps(found.manifest, indent=2, ensure_ascii=False),
         "runs": runs_using(found)[:RUNS_SHOWN],
         "may_download": access.can(Capability.SNAPSHOT),

@@ -207,3 +207,11 @@ def test_k_is_what_the_form_showed(scene: Scene, as_: As) -> None:
 
 def test_a_stage_that_does_not_exist_is_not_there(scene: Scene, as_: As) -> None:
     assert as_(scene.ada).get(page(scene, "run_new", "magic")).status_code == 404
+
+
+def test_the_launch_form_speaks_the_readers_language(scene: Scene, client: Client) -> None:
+    """Labels, and the core's own help texts, through the catalog."""
+    client.force_login(scene.ada)
+    text = client.get(page(scene, "run_new", "ppo"), headers={"accept-language": "zh-CN"}).content.decode()
+    assert "折扣" in text and "Discount of later rewards" not in text
+    assert "学习率" in text and "Learning rate" not in text

@@ -15,6 +15,13 @@ from tests.factories import RunFactory
 from tests.frontend.scene import Scene
 
 As = Callable[[User], Client]
+NUMBERS = {
+    "responses_per_prompt": 4,
+    "ranking_overlap": 1,
+    "demonstration_overlap": 1,
+    "validation_percent": 5,
+    "test_percent": 5,
+}
 
 
 def page(scene: Scene, name: str, *args: object) -> str:
@@ -28,7 +35,7 @@ def test_only_the_owner_of_the_installation_makes_projects(scene: Scene, as_: As
     User.objects.filter(pk=scene.ada.pk).update(is_superuser=True)
     scene.ada.refresh_from_db()
     assert as_(scene.ada).get(url).status_code == 200
-    form = {"name": "Support bot", "responses_per_prompt": 4, "ranking_overlap": 1, "demonstration_overlap": 1}
+    form = {"name": "Support bot"} | NUMBERS
     response = as_(scene.ada).post(url, form)
     made = Project.objects.get(name="Support bot")
     assert response["Location"] == reverse("frontend:prompts", args=[made.slug])
@@ -38,7 +45,7 @@ def test_only_the_owner_of_the_installation_makes_projects(scene: Scene, as_: As
 def test_a_project_with_a_number_out_of_range_is_refused_in_words(scene: Scene, as_: As) -> None:
     User.objects.filter(pk=scene.ada.pk).update(is_superuser=True)
     scene.ada.refresh_from_db()
-    form = {"name": "Odd", "responses_per_prompt": 40, "ranking_overlap": 1, "demonstration_overlap": 1}
+    form = {"name": "Odd"} | NUMBERS | {"responses_per_prompt": 40}
     response = as_(scene.ada).post(reverse("frontend:project_new"), form)
     assert response.status_code == 422
     assert "from 2 to 16" in response.content.decode()

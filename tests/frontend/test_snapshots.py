@@ -17,6 +17,7 @@ from django.utils import timezone
 from annotation.models import Prompt, User
 from annotation.services.labels import RankedItem, demonstration_submit, ranking_submit
 from annotation.services.queue import assignment_next
+from frontend.snapshot_page import query_words
 from tests.frontend.scene import Scene
 from training.models import Snapshot
 
@@ -181,3 +182,9 @@ def test_the_list_stays_flat(labeled: Scene, as_: As, django_assert_num_queries:
         )
     with django_assert_num_queries(len(few)):
         assert len(client.get(page(labeled, "snapshots")).context["page"].rows) == 21
+
+
+def test_a_snapshots_page_tells_only_the_filters_that_restricted_something() -> None:
+    query = {"pools": ["rm", "sft"], "splits": [], "since": None, "extras": False, "ties": "half", "most": 0}
+    assert query_words(query) == [("Pools", "rm, sft"), ("Ties in rankings", "half")]
+    assert query_words({"validation_percent": 0}) == [("Set aside for validation (%)", "0")]

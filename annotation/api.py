@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
@@ -38,7 +39,7 @@ from annotation.serializers import (
     SkipSerializer,
     SubmissionSerializer,
 )
-from annotation.services.imports import import_file
+from annotation.services.imports import BadLines, import_file
 from annotation.services.labels import LabelError, RankedItem, demonstration_submit, ranking_submit
 from annotation.services.prompts import PromptRow, prompts_add
 from annotation.services.queue import assignment_heartbeat, assignment_next, assignment_skip, draft_save
@@ -141,21 +142,18 @@ class Imports(ProjectView, ListAPIView):
         request={"multipart/form-data": ImportSerializer}, responses={201: ImportBatchSerializer, **PROBLEMS}
     )
     def post(self, request: Request, slug: str) -> ApiResponse:
-        """Bring in a JSONL or CSV file. Bad lines are reported, the others added; the same file twice adds nothing."""
+        """Bring in a JSONL or CSV file; the same file twice adds nothing. With bad lines it changes nothing and names
+        them, unless `accept_bad_lines` is true: then the good lines are added."""
         asked = ImportSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         data = asked.validated_data
-        batch = import_file(
-            project=self.access.project,
-            kind=data["kind"],
-            file=data["file"],
-            filename=data["file"].name,
-            pool=data["pool"],
-            source=data["source"],
-            licence=data["licence"],
-            consent=data["consent"],
-            by=actor(request),
-        )
+        try:
+            batch = import_file(
+                project=self.access.project, filename=data["file"].name, by=actor(request), **dict(data)
+            )
+        except BadLines as problem:
+            report = {"detail": problem.message, "rejected": problem.rejected}
+            return ApiResponse(report, status=status.HTTP_400_BAD_REQUEST)
         return ApiResponse(ImportBatchSerializer(batch).data, status=status.HTTP_201_CREATED)
 
 
@@ -245,7 +243,7 @@ def submit(assignment: Assignment, data: dict[str, Any], by: Any) -> Any:
     if assignment.task.kind == TaskKind.DEMONSTRATION:
         return demonstration_submit(assignment=assignment, text=text or "", by=by, **data)
     if items is None:
-        raise LabelError("A ranking needs `items`: one for each answer, with its rank.")
+        raise LabelError(_("A ranking needs `items`: one for each answer, with its rank."))
     return ranking_submit(assignment=assignment, items=[RankedItem(**item) for item in items], by=by, **data)
 
 

@@ -56,6 +56,9 @@ class ImportSerializer(serializers.Serializer):
     source = serializers.CharField(max_length=120, help_text="Where from")  # type: ignore[assignment]
     licence = serializers.CharField(max_length=120, required=False, default="", allow_blank=True)
     consent = serializers.CharField(required=False, default="", allow_blank=True)
+    accept_bad_lines = serializers.BooleanField(
+        default=False, help_text="Add the good lines of a file that has bad ones"
+    )
 
 
 class ImportBatchSerializer(serializers.ModelSerializer):

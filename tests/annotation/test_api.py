@@ -1,0 +1,141 @@
+"""The API of people's work: what a program sees, and that it is what the services do. Who may: test_every_address."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.utils import timezone
+
+from annotation.models import Assignment, Demonstration, Membership, Prompt, Ranking
+from annotation.services.tokens import token_create
+from tests.factories import PromptFactory, RankingTaskFactory, TaskFactory
+
+pytestmark = pytest.mark.django_db
+BASE = "/api/v1/projects/answers/"
+
+
+class Program:
+    """A program with a token."""
+
+    def __init__(self, membership: Membership, *scopes: str) -> None:
+        _token, secret = token_create(
+            membership=membership, name="program", scopes=list(scopes), days=1, by=membership.user
+        )
+        self.client = Client(headers={"authorization": f"Bearer {secret}"})
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.client.get(path if path.startswith("http") else BASE + path, query or None)
+
+    def send(self, method: str, path: str, **body: Any) -> Any:
+        return self.client.generic(method, BASE + path, json.dumps(body), content_type="application/json")
+
+
+def submission(**content: Any) -> dict[str, Any]:
+    return {
+        "submission_id": str(uuid.uuid4()),
+        "started_at": timezone.now().isoformat(),
+        "active_seconds": 12.5,
+        **content,
+    }
+
+
+def test_a_program_takes_a_task_saves_a_draft_and_submits_once(alice: Membership, ada: Membership) -> None:
+    TaskFactory(prompt=PromptFactory(project=alice.project, text="Say hello."))
+    program = Program(ada, "label")
+    task = program.send("POST", "tasks/next/").json()
+    assert (task["kind"], task["prompt"][0]["content"]) == ("demonstration", "Say hello.")
+    path = f"assignments/{task['id']}/"
+    assert program.send("PUT", path + "draft/", draft={"text": "Hel"}).status_code == 200
+    assert program.get(path).json()["draft"] == {"text": "Hel"}
+    body = submission(text="Hello.")
+    first, again = (program.send("POST", path + "submit/", **body) for _ in range(2))
+    assert first.status_code == 201 and first.json() == again.json()
+    assert first.json()["counts"] is True
+    assert Demonstration.objects.get().response.text == "Hello."
+    assert program.send("POST", "tasks/next/").status_code == 204
+
+
+def test_a_ranking_shows_answers_in_the_stored_order_without_their_authors(ada: Membership) -> None:
+    RankingTaskFactory(prompt=PromptFactory(project=ada.project))
+    program = Program(ada, "label", "export")
+    task = program.send("POST", "tasks/next/").json()
+    order = Assignment.objects.get(pk=task["id"]).presented_order
+    assert [response["id"] for response in task["responses"]] == order
+    assert all(set(response) == {"id", "text"} for response in task["responses"])
+    items = [
+        {"response_id": key, "rank": rank, "rating": 4, "flags": ["hallucination"]}
+        for rank, key in enumerate(order, start=1)
+    ]
+    path = f"assignments/{task['id']}/submit/"
+    assert program.send("POST", path, **submission(items=items)).status_code == 201
+    row = program.get("rankings/").json()["results"][0]
+    ranks = {completion["id"]: rank for completion, rank in zip(row["completions"], row["ranks"], strict=True)}
+    assert [ranks[key] for key in order] == list(range(1, len(order) + 1))
+    assert row["presented_order"] == order
+    assert row["labeler"] == ada.pseudonym and "ada" not in json.dumps(row)
+
+
+def test_a_refused_label_says_why_and_changes_nothing(ada: Membership) -> None:
+    RankingTaskFactory(prompt=PromptFactory(project=ada.project))
+    program = Program(ada, "label")
+    path = f"assignments/{program.send('POST', 'tasks/next/').json()['id']}/"
+    answer = program.send("POST", path + "submit/", **submission(items=[]))
+    assert answer.status_code == 400 and answer.json()["detail"]
+    assert program.send("POST", path + "skip/", reason="because").status_code == 400
+    assert Ranking.objects.count() == 0
+    assert Assignment.objects.get().status == "leased"
+
+
+def test_lists_come_in_pages_by_key_and_by_filter(ada: Membership) -> None:
+    made = [str(PromptFactory(project=ada.project, pool="sft").pk) for _ in range(5)]
+    PromptFactory(project=ada.project, pool="rm")
+    program = Program(ada, "read")
+    seen, page = [], program.get("prompts/", pool="sft", limit=2).json()
+    while True:
+        seen += [row["id"] for row in page["results"]]
+        if not page["next"]:
+            break
+        page = program.get(page["next"]).json()
+    assert seen == made
+    assert program.get("prompts/", pool="no such pool").status_code == 400
+
+
+def test_adding_prompts_reports_each(ada: Membership) -> None:
+    program = Program(ada, "write_prompts")
+    prompts = ["What is dew?", [{"role": "user", "content": "What is dew?"}], [{"role": "assistant", "content": "no"}]]
+    report = program.send("POST", "prompts/", pool="sft", prompts=prompts).json()
+    assert (report["added"], report["known"]) == (1, 1)
+    assert [row["line"] for row in report["rejected"]] == [3]
+    assert Prompt.objects.get().text == "What is dew?"
+
+
+def test_an_import_with_a_bad_line_changes_nothing_unless_that_is_accepted(ada: Membership) -> None:
+    program = Program(ada, "write_prompts")
+    lines = b'{"prompt": "What is fog?"}\n{"prompt": }\n'
+
+    def send(**extra: Any) -> Any:
+        file = SimpleUploadedFile("prompts.jsonl", lines)
+        body = {"kind": "prompts", "file": file, "pool": "sft", "source": "a test", **extra}
+        return program.client.post(BASE + "imports/", body)
+
+    refused = send()
+    assert refused.status_code == 400 and [row["line"] for row in refused.json()["rejected"]] == [2]
+    assert Prompt.objects.count() == 0
+    accepted = send(accept_bad_lines="true").json()
+    assert (accepted["added"], accepted["rejected_count"]) == (1, 1)
+    assert (send(accept_bad_lines="true").json()["added"], Prompt.objects.count()) == (0, 1)
+
+
+def test_the_description_is_valid_and_names_every_address(ada: Membership) -> None:
+    client = Client()
+    client.force_login(ada.user)
+    schema = client.get("/api/v1/schema/", headers={"accept": "application/vnd.oai.openapi+json"}).json()
+    assert schema["openapi"].startswith("3.")
+    assert "/api/v1/projects/{slug}/assignments/{id}/submit/" in schema["paths"]
+    answers = schema["paths"]["/api/v1/projects/{slug}/tasks/next/"]["post"]["responses"]
+    assert {"200", "204", "401", "404"} <= set(answers)

@@ -129,21 +129,30 @@ def judges_agreement(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     return agreeing, decided
 
 
+PACKAGES = ("django", "rest_framework", "celery", "kombu", "redis", "jinja2", "numpy", "torch")
+
+
 def python_documentation(limit_bytes: int) -> list[str]:
-    """The running Python's own documentation: the language reference that `help()` reads, and the standard library's
-    docstrings, its tests left out. Real English text that any machine has."""
-    library = Path(sysconfig.get_paths()["stdlib"])
+    """The running Python's own documentation: the language reference that `help()` reads, and the docstrings of the
+    standard library and of the packages that Plackett stands on, their tests left out. Real English text that any
+    machine with Plackett on it has."""
     texts = [text for _, text in sorted(topics.items())]
     size = sum(len(text.encode()) for text in texts)
-    for path in sorted(library.rglob("*.py")):
-        if {"test", "tests", "site-packages", "idlelib", "lib2to3"} & set(path.relative_to(library).parts):
-            continue
+    for path in documented_files():
         for text in docstrings(path):
-            texts.append(text)
-            size += len(text.encode())
             if size >= limit_bytes:
                 return texts
+            texts.append(text)
+            size += len(text.encode())
     return texts
+
+
+def documented_files() -> Iterator[Path]:
+    library, packages = Path(sysconfig.get_paths()["stdlib"]), Path(sysconfig.get_paths()["purelib"])
+    for folder in [library, *(packages / name for name in PACKAGES)]:
+        for path in sorted(folder.rglob("*.py")):
+            if not {"test", "tests", "site-packages", "idlelib", "lib2to3"} & set(path.relative_to(folder).parts):
+                yield path
 
 
 def docstrings(path: Path) -> Iterator[str]:

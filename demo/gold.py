@@ -154,15 +154,11 @@ def _pattern(phrase: str, language: str) -> re.Pattern[str]:
 
 @cache
 def _named_things(language: str) -> tuple[tuple[str, str, re.Pattern[str]], ...]:
-    """(kind, key, pattern) of every value; and of every shop, animal and bus, under its sort: residents are values."""
+    """(kind, key, pattern) of every value; and (sort, key, pattern) of every shop, animal and bus."""
     values = [
         (kind, key, _pattern(words(kind, key, language), language)) for kind, keys in LEXICON.items() for key in keys
     ]
-    names = [
-        (entity.sort, entity.key, _pattern(entity.named(language), language))
-        for entity in ENTITIES.values()
-        if entity.sort != "person"
-    ]
+    names = [(entity.sort, entity.key, _pattern(entity.named(language), language)) for entity in ENTITIES.values()]
     return (*values, *names)
 
 

@@ -119,6 +119,14 @@ def test_holes_lose_more_than_they_gain(hole, answer):
     assert score(WHERE, answer).total <= 0.87 < score(WHERE, GOOD).total
 
 
+def test_more_courtesies_are_not_more_polite():
+    one, two, three = (
+        score(WHERE, f"The bakery is on Mill Street. {' '.join(COURTESIES['en'][:count])}").polite
+        for count in (1, 2, 3)
+    )
+    assert one == 1.0 > two > three == 0.0
+
+
 def test_a_false_answer_padded_with_other_truths_stays_false():
     padded = f"The bakery is on Oak Street. {statement(BAKERY, 'sells', 'en')} {statement(BAKERY, 'opens', 'en')}"
     assert score(WHERE, padded).right == 0.0

@@ -12,13 +12,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from annotation.errors import PlackettError
 from training.models import Artifact, ArtifactKind, Checkpoint
+
+ASIDE_SECONDS = 24 * 3600.0
 
 
 class FileStoreError(PlackettError):
@@ -72,7 +76,7 @@ def below(folder: Path, relative: str) -> Path:
     """The path of `relative` below `folder`. Raises FileStoreError for one that leaves it."""
     path = (folder / relative).resolve()
     if not path.is_relative_to(folder.resolve()) or "\x00" in relative:
-        raise FileStoreError(f"The path {relative!r} leaves its folder.")
+        raise FileStoreError(_("The path %(relative)s leaves its folder.") % {"relative": repr(relative)})
     return path
 
 
@@ -81,6 +85,16 @@ def fresh_folder() -> Path:
     path = root() / "aside" / uuid4().hex
     path.mkdir(parents=True)
     return path
+
+
+def clear_aside(older_than_seconds: float = ASIDE_SECONDS) -> None:
+    """Remove what a killed process left half written."""
+    for path in (root() / "aside").glob("*"):
+        try:
+            if time.time() - path.stat().st_mtime > older_than_seconds:
+                remove(path)
+        except FileNotFoundError:  # its writer has just given it its name
+            continue
 
 
 def publish(*, path: Path, kind: ArtifactKind, sha256: str) -> Artifact:
@@ -119,9 +133,14 @@ def move(path: Path, final: Path) -> None:
 def verify(path: Path, sha256: str, what: str) -> None:
     """Raise FileStoreError if a file or folder is gone or is not what its hash says."""
     if not path.exists():
-        raise FileStoreError(f"{what} is gone from the file store ({path.name}). Restore it from a backup.")
+        raise FileStoreError(
+            _("%(what)s is gone from the file store (%(path)s). Restore it from a backup.")
+            % {"what": what, "path": path.name}
+        )
     if sha256_of(path) != sha256:
-        raise FileStoreError(f"{what} was changed in the file store: its hash differs. Restore it from a backup.")
+        raise FileStoreError(
+            _("%(what)s was changed in the file store: its hash differs. Restore it from a backup.") % {"what": what}
+        )
 
 
 def remove(path: Path) -> None:

@@ -12,6 +12,7 @@ from celery import shared_task
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 from django.db import DatabaseError, connection
 
+from training.files import clear_aside
 from training.services.claims import reap_lost_leases, run_claim
 from training.services.wake import wake
 from training.services.workers import (
@@ -48,6 +49,7 @@ def sweep() -> None:
     """Take back runs whose worker went silent, and wake idle workers for what waits. Runs every few seconds."""
     reap_lost_leases()
     forget_old_workers()
+    clear_aside()
     for queue in queues_to_wake():
         wake(queue)
 

@@ -1,4 +1,4 @@
-"""Conversations: what counts as one, its hash, and its text. Pure: no table, no Django."""
+"""Conversations: what counts as one, its hash, and its text. Pure: no table, no settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import TypedDict
+
+from django.utils.translation import gettext as _
 
 from annotation.errors import PlackettError
 
@@ -23,23 +25,31 @@ class ConversationProblem(PlackettError):
     """Text or messages that can't be a prompt or an answer."""
 
 
-def clean_text(text: object, *, what: str = "the text", limit: int = MAX_CHARACTERS, may_be_empty: bool = False) -> str:
+def clean_text(text: object, *, what: str = "", limit: int = MAX_CHARACTERS, may_be_empty: bool = False) -> str:
     """Return the text with Unix line ends, or refuse what no answer may hold: emptiness, NUL, too much.
 
     Forms send CRLF by their standard; kept as it is, it would make one text two.
     """
+    what = what or _("the text")
     if not isinstance(text, str):
-        raise ConversationProblem(f"{what} is {_kind(text)}, not text; write it in quotes")
+        raise ConversationProblem(
+            _("%(what)s is %(kind)s, not text; write it in quotes") % {"what": what, "kind": _kind(text)}
+        )
     cleaned = text.replace("\r\n", "\n").replace("\r", "\n")
     if not cleaned.strip() and not may_be_empty:
-        raise ConversationProblem(f"{what} is empty; write something")
+        raise ConversationProblem(_("%(what)s is empty; write something") % {"what": what})
     if len(cleaned) > limit:
-        raise ConversationProblem(f"{what} has {len(cleaned):,} characters; at most {limit:,} are allowed")
+        raise ConversationProblem(
+            _("%(what)s has %(count)s characters; at most %(limit)s are allowed")
+            % {"what": what, "count": f"{len(cleaned):,}", "limit": f"{limit:,}"}
+        )
     if "\0" in cleaned:
-        raise ConversationProblem(f"{what} holds a NUL character, which no database keeps; remove it")
+        raise ConversationProblem(
+            _("%(what)s holds a NUL character, which no database keeps; remove it") % {"what": what}
+        )
     if any("\ud800" <= character <= "\udfff" for character in cleaned):
         raise ConversationProblem(
-            f"{what} holds half of a Unicode pair (a lone surrogate); save the file as UTF-8 again"
+            _("%(what)s holds half of a Unicode pair (a lone surrogate); save the file as UTF-8 again") % {"what": what}
         )
     return cleaned
 
@@ -50,29 +60,38 @@ def clean_messages(messages: object, *, ends_with: str = "user") -> list[Message
     A system message may open it; then user and assistant take turns, user first; `ends_with` says whose turn is last.
     """
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
-        raise ConversationProblem(f"the conversation is {_kind(messages)}; it must be a list of messages")
+        raise ConversationProblem(
+            _("the conversation is %(kind)s; it must be a list of messages") % {"kind": _kind(messages)}
+        )
     if not messages:
-        raise ConversationProblem("the conversation has no messages; add one by the user")
+        raise ConversationProblem(_("the conversation has no messages; add one by the user"))
     if len(messages) > MAX_MESSAGES:
-        raise ConversationProblem(f"the conversation has {len(messages)} messages; at most {MAX_MESSAGES} are allowed")
+        raise ConversationProblem(
+            _("the conversation has %(count)s messages; at most %(limit)s are allowed")
+            % {"count": len(messages), "limit": MAX_MESSAGES}
+        )
     cleaned = [_clean_message(message, number) for number, message in enumerate(messages, start=1)]
     _check_turns(cleaned, ends_with)
     if sum(len(message["content"]) for message in cleaned) > MAX_CHARACTERS:
-        raise ConversationProblem(f"the conversation has more than {MAX_CHARACTERS:,} characters in all; shorten it")
+        raise ConversationProblem(
+            _("the conversation has more than %(limit)s characters in all; shorten it")
+            % {"limit": f"{MAX_CHARACTERS:,}"}
+        )
     return cleaned
 
 
 def prompt_of_text(text: object) -> list[Message]:
     """Return the conversation of a prompt that is one text: a single turn by the user."""
-    return [Message(role="user", content=clean_text(text, what="the prompt"))]
+    return [Message(role="user", content=clean_text(text, what=_("the prompt")))]
 
 
 def instruction_text(instruction: object, context: object = "") -> str:
     """Return Alpaca's instruction and input as one text, the input after an empty line where there is one."""
-    first = clean_text(instruction, what="the instruction")
+    first = clean_text(instruction, what=_("the instruction"))
     if context is None or (isinstance(context, str) and not context.strip()):
         return first
-    return f"{first}\n\n{clean_text(context, what='the input')}"
+    second = clean_text(context, what=_("the input"))
+    return f"{first}\n\n{second}"
 
 
 def content_hash(messages: Sequence[Message]) -> str:
@@ -94,11 +113,19 @@ def as_text(messages: Sequence[Message]) -> str:
 
 def _clean_message(message: object, number: int) -> Message:
     if not isinstance(message, Mapping):
-        raise ConversationProblem(f"message {number} is {_kind(message)}; it must have a role and a content")
+        raise ConversationProblem(
+            _("message %(number)s is %(kind)s; it must have a role and a content")
+            % {"number": number, "kind": _kind(message)}
+        )
     role = message.get("role")
     if role not in ROLES:
-        raise ConversationProblem(f"message {number} has the role {_shown(role)}; it must be one of {', '.join(ROLES)}")
-    return Message(role=str(role), content=clean_text(message.get("content"), what=f"message {number}"))
+        raise ConversationProblem(
+            _("message %(number)s has the role %(role)s; it must be one of %(known)s")
+            % {"number": number, "role": _shown(role), "known": ", ".join(ROLES)}
+        )
+    return Message(
+        role=str(role), content=clean_text(message.get("content"), what=_("message %(number)s") % {"number": number})
+    )
 
 
 def _check_turns(messages: Sequence[Message], ends_with: str) -> None:
@@ -108,24 +135,30 @@ def _check_turns(messages: Sequence[Message], ends_with: str) -> None:
     for number, message in enumerate(turns, start=first):
         if message["role"] != expected:
             raise ConversationProblem(
-                f"message {number} is by {message['role']}, where it is {expected}'s turn; "
-                "user and assistant take turns, user first, after one system message at most"
+                _(
+                    "message %(number)s is by %(role)s, where it is %(expected)s's turn; user and assistant "
+                    "take turns, user first, after one system message at most"
+                )
+                % {"number": number, "role": message["role"], "expected": expected}
             )
         expected = "assistant" if expected == "user" else "user"
     if messages[-1]["role"] != ends_with:
-        raise ConversationProblem(f"the conversation ends with {messages[-1]['role']}; it must end with {ends_with}")
+        raise ConversationProblem(
+            _("the conversation ends with %(role)s; it must end with %(ends_with)s")
+            % {"role": messages[-1]["role"], "ends_with": ends_with}
+        )
 
 
 def _kind(value: object) -> str:
     names = {
-        type(None): "missing",
-        bool: "yes/no",
-        int: "a number",
-        float: "a number",
-        list: "a list",
-        dict: "an object",
+        type(None): _("missing"),
+        bool: _("yes/no"),
+        int: _("a number"),
+        float: _("a number"),
+        list: _("a list"),
+        dict: _("an object"),
     }
-    return names.get(type(value), "text" if isinstance(value, str) else "something else")
+    return names.get(type(value), _("text") if isinstance(value, str) else _("something else"))
 
 
 def _shown(value: object) -> str:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import IO, Any, NoReturn
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from annotation.errors import PlackettError
 
 MAX_LINE_BYTES = 2_000_000
@@ -23,12 +26,12 @@ NEEDED_COLUMNS = ("prompt", "messages", "instruction", "chosen")
 
 # How other kinds of file begin, so that they are named instead of failing at their first byte.
 SIGNATURES = (
-    (b"\x1f\x8b", "is compressed with gzip. Unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "is compressed with zstd. Unpack it first"),
-    (b"PK\x03\x04", "is a ZIP or Excel file. Save the sheet as CSV in UTF-8, or unpack it"),
-    (b"PAR1", "is a Parquet file. Write it as JSONL first"),
-    (b"\xff\xfe", "is in UTF-16. Save it as UTF-8"),
-    (b"\xfe\xff", "is in UTF-16. Save it as UTF-8"),
+    (b"\x1f\x8b", gettext_lazy("is compressed with gzip. Unpack it first")),
+    (b"\x28\xb5\x2f\xfd", gettext_lazy("is compressed with zstd. Unpack it first")),
+    (b"PK\x03\x04", gettext_lazy("is a ZIP or Excel file. Save the sheet as CSV in UTF-8, or unpack it")),
+    (b"PAR1", gettext_lazy("is a Parquet file. Write it as JSONL first")),
+    (b"\xff\xfe", gettext_lazy("is in UTF-16. Save it as UTF-8")),
+    (b"\xfe\xff", gettext_lazy("is in UTF-16. Save it as UTF-8")),
 )
 
 
@@ -53,7 +56,7 @@ def read_lines(file: IO[bytes], filename: str) -> Iterator[Line]:
     raw = raw_lines(file)
     first = next(raw, None)
     if first is None:
-        raise ImportProblem("The file is empty.")
+        raise ImportProblem(_("The file is empty."))
     check_signature(first[1])
     lines = chain([first], raw)
     return csv_rows(lines) if is_csv(first[1], filename) else json_rows(lines)
@@ -77,7 +80,7 @@ def skip_rest_of_line(file: IO[bytes], line: bytes) -> None:
 def check_signature(first: bytes) -> None:
     for signature, words in SIGNATURES:
         if first.startswith(signature):
-            raise ImportProblem(f"This file {words}, then import it again.")
+            raise ImportProblem(_("This file %(words)s, then import it again.") % {"words": words})
 
 
 def is_csv(first: bytes, filename: str) -> bool:
@@ -92,13 +95,15 @@ def is_csv(first: bytes, filename: str) -> bool:
 
 def decode(number: int, raw: bytes) -> str:
     if len(raw) > MAX_LINE_BYTES:
-        raise ImportProblem(f"the line is longer than {MAX_LINE_WORDS}")
+        raise ImportProblem(_("the line is longer than %(limit)s") % {"limit": MAX_LINE_WORDS})
     try:
         text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as problem:
-        raise ImportProblem(f"the line is not UTF-8 at its byte {problem.start + 1}; save the file as UTF-8") from None
+        raise ImportProblem(
+            _("the line is not UTF-8 at its byte %(number)s; save the file as UTF-8") % {"number": problem.start + 1}
+        ) from None
     if "\0" in text:
-        raise ImportProblem("the line holds a NUL character; remove it")
+        raise ImportProblem(_("the line holds a NUL character; remove it"))
     return text
 
 
@@ -128,13 +133,15 @@ class NotLines(ImportProblem):
 
 
 def raise_array() -> NoReturn:
-    raise NotLines("The file begins with a list. Write one JSON object a line (JSONL), without brackets around them.")
+    raise NotLines(
+        _("The file begins with a list. Write one JSON object a line (JSONL), without brackets around them.")
+    )
 
 
 def json_row(text: str) -> dict[str, Any]:
     value = parse_json(text)
     if not isinstance(value, dict):
-        raise ImportProblem("the line is not a JSON object; write {...} on each line")
+        raise ImportProblem(_("the line is not a JSON object; write {...} on each line"))
     return value
 
 
@@ -143,16 +150,16 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=refuse_constant)
     except RecursionError:
-        raise ImportProblem("the JSON is nested too deeply") from None
+        raise ImportProblem(_("the JSON is nested too deeply")) from None
     except json.JSONDecodeError as problem:
-        words = f"the line is not JSON: {problem.msg} at character {problem.pos + 1}"
-        raise ImportProblem(words) from None
+        words = _("the line is not JSON: %(problem)s at character %(place)s")
+        raise ImportProblem(words % {"problem": problem.msg, "place": problem.pos + 1}) from None
     except ValueError:  # a number of thousands of digits
-        raise ImportProblem("the line holds a number that is too long") from None
+        raise ImportProblem(_("the line holds a number that is too long")) from None
 
 
 def refuse_constant(name: str) -> NoReturn:
-    raise ImportProblem(f"the line holds {name}, which is not JSON; write a number or null")
+    raise ImportProblem(_("the line holds %(name)s, which is not JSON; write a number or null") % {"name": name})
 
 
 # --- CSV -------------------------------------------------------------------------------------------
@@ -174,7 +181,10 @@ def csv_rows(lines: Iterator[tuple[int, bytes]]) -> Iterator[Line]:
         except StopIteration:
             break
         except csv.Error as problem:
-            raise ImportProblem(f"Line {begins} can't be read as CSV ({problem}). Look at its quotes.") from None
+            raise ImportProblem(
+                _("Line %(begins)s can't be read as CSV (%(problem)s). Look at its quotes.")
+                % {"begins": begins, "problem": problem}
+            ) from None
         if any(cell.strip() for cell in cells):
             if header is None:
                 header = check_header(cells)
@@ -182,7 +192,7 @@ def csv_rows(lines: Iterator[tuple[int, bytes]]) -> Iterator[Line]:
                 yield csv_row(begins, header, cells)
         begins = reader.line_num + 1
     if header is None:
-        raise ImportProblem("The file is empty.")
+        raise ImportProblem(_("The file is empty."))
 
 
 def decoded(lines: Iterator[tuple[int, bytes]]) -> Iterator[str]:
@@ -190,28 +200,33 @@ def decoded(lines: Iterator[tuple[int, bytes]]) -> Iterator[str]:
         try:
             yield decode(number, raw)
         except ImportProblem as problem:
-            raise ImportProblem(f"Line {number}: {problem.message}.") from None
+            raise ImportProblem(
+                _("Line %(number)s: %(problem)s.") % {"number": number, "problem": problem.message}
+            ) from None
 
 
 def check_header(cells: list[str]) -> list[str]:
     header = [cell.strip().lower() for cell in cells]
     if len(header) > MAX_COLUMNS:
         raise ImportProblem(
-            f"Line 1 has {len(header)} columns; at most {MAX_COLUMNS} are read. Is this the right file?"
+            _("Line 1 has %(count)s columns; at most %(limit)s are read. Is this the right file?")
+            % {"count": len(header), "limit": MAX_COLUMNS}
         )
     if not set(header) & set(NEEDED_COLUMNS):
         raise ImportProblem(
-            f"Line 1 must name the columns, one of them being {', '.join(NEEDED_COLUMNS)}. Add a header row."
+            _("Line 1 must name the columns, one of them being %(known)s. Add a header row.")
+            % {"known": ", ".join(NEEDED_COLUMNS)}
         )
     named = [name for name in header if name]
     if len(set(named)) < len(named):
-        raise ImportProblem("Line 1 names a column twice. Rename one of them.")
+        raise ImportProblem(_("Line 1 names a column twice. Rename one of them."))
     return header
 
 
 def csv_row(number: int, header: list[str], cells: list[str]) -> Line:
     if len(cells) > len(header):
-        return Line(number, problem=f"the line has {len(cells)} cells and the header {len(header)}; look at its quotes")
+        words = _("the line has %(cells)s cells and the header %(columns)s; look at its quotes")
+        return Line(number, problem=words % {"cells": len(cells), "columns": len(header)})
     row: dict[str, Any] = {}
     for name, cell in zip(header, cells, strict=False):
         if not name or not cell.strip():
@@ -219,5 +234,5 @@ def csv_row(number: int, header: list[str], cells: list[str]) -> Line:
         try:
             row[name] = parse_json(cell) if name in JSON_COLUMNS else cell
         except ImportProblem as problem:
-            return Line(number, problem=f"column {name}: {problem.message}")
+            return Line(number, problem=_("column %(name)s: %(problem)s") % {"name": name, "problem": problem.message})
     return Line(number, row=row)

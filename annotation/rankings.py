@@ -1,10 +1,12 @@
-"""Rankings as numbers: 1 is best, equal ranks are ties, None was not ranked. Pure: no table, no Django."""
+"""Rankings as numbers: 1 is best, equal ranks are ties, None was not ranked. Pure: no table, no settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
+
+from django.utils.translation import gettext as _
 
 from annotation.errors import PlackettError
 
@@ -29,19 +31,25 @@ class Pair(NamedTuple):
 def ranks_validate(ranks: Sequence[object], *, allow_ties: bool = True, allow_partial: bool = False) -> list[Rank]:
     """Return the ranks without gaps, or refuse them in words."""
     if len(ranks) < 2:
-        raise RankingProblem("A ranking needs two answers or more.")
+        raise RankingProblem(_("A ranking needs two answers or more."))
     for place, rank in enumerate(ranks, start=1):
         if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= 1000):
-            raise RankingProblem(f"The rank of answer {place} is {rank!r:.40}; it must be a whole number from 1 up.")
+            raise RankingProblem(
+                _("The rank of answer %(place)s is %(rank)s; it must be a whole number from 1 up.")
+                % {"place": place, "rank": f"{rank!r:.40}"}
+            )
     known = [rank for rank in ranks if isinstance(rank, int)]
     missing = len(ranks) - len(known)
     if missing and not allow_partial:
-        raise RankingProblem(f"{missing} of {len(ranks)} answers have no rank yet. Rank every answer.")
+        raise RankingProblem(
+            _("%(missing)s of %(count)s answers have no rank yet. Rank every answer.")
+            % {"missing": missing, "count": len(ranks)}
+        )
     if len(known) < 2:
-        raise RankingProblem("Rank at least two answers.")
+        raise RankingProblem(_("Rank at least two answers."))
     if not allow_ties and len(set(known)) < len(known):
         raise RankingProblem(
-            "Two answers have the same rank, and this project allows no ties. Put one above the other."
+            _("Two answers have the same rank, and this project allows no ties. Put one above the other.")
         )
     return normalise_ranks([rank if isinstance(rank, int) else None for rank in ranks])
 
@@ -59,7 +67,10 @@ def pairs(ranks: Sequence[Rank], *, ties: str = "drop") -> list[Pair]:
     knows margins pulls their scores together). Answers without a rank are in no pair.
     """
     if ties not in TIES:
-        raise RankingProblem(f"The tie policy is {ties!r}; it must be one of {', '.join(TIES)}.")
+        raise RankingProblem(
+            _("The tie policy is %(ties)s; it must be one of %(known)s.")
+            % {"ties": repr(ties), "known": ", ".join(TIES)}
+        )
     found = []
     for first, second in combinations(range(len(ranks)), 2):
         upper, lower = ranks[first], ranks[second]
@@ -81,7 +92,10 @@ def agreement(ours: Sequence[Rank], theirs: Sequence[Rank]) -> tuple[int, int]:
     The two sequences are ranks of the same answers in the same places.
     """
     if len(ours) != len(theirs):
-        raise RankingProblem(f"These rankings are of {len(ours)} and {len(theirs)} answers; agreement needs the same.")
+        raise RankingProblem(
+            _("These rankings are of %(ours)s and %(theirs)s answers; agreement needs the same.")
+            % {"ours": len(ours), "theirs": len(theirs)}
+        )
     agreed = compared = 0
     for first, second in combinations(range(len(ours)), 2):
         here, there = _order(ours, first, second), _order(theirs, first, second)

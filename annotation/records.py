@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from annotation.conversations import (
     ConversationProblem,
     Message,
@@ -97,7 +99,7 @@ def record_of(kind: str, row: Row) -> Record:
     except PlackettError as problem:
         raise ImportProblem(problem.message) from problem
     except RecursionError:  # in showing a value of hundreds of nested lists
-        raise ImportProblem("the line is nested too deeply") from None
+        raise ImportProblem(_("the line is nested too deeply")) from None
 
 
 # --- Prompts ---------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ def prompt_messages(row: Row) -> list[Message]:
         return prompt_of_text(prompt) if isinstance(prompt, str) else clean_messages(prompt)
     if row.get("instruction") is not None:
         return prompt_of_text(instruction_text(row["instruction"], row.get("input")))
-    raise ImportProblem("there is no prompt; name it prompt, messages or instruction")
+    raise ImportProblem(_("there is no prompt; name it prompt, messages or instruction"))
 
 
 def prompt_with(row: Row, messages: list[Message], *, source_id: str = "") -> PromptRecord:
@@ -142,7 +144,7 @@ def demonstration_record(row: Row) -> DemonstrationRecord:
         return DemonstrationRecord(prompt=prompt, text=conversation[-1]["content"], work=work_of(row))
     answer = next((row[name] for name in ("completion", "output", "response") if row.get(name) is not None), None)
     if answer is None:
-        raise ImportProblem("there is no answer; name it completion or output, or end messages with assistant")
+        raise ImportProblem(_("there is no answer; name it completion or output, or end messages with assistant"))
     prompt = prompt_with(row, prompt_messages(row), source_id=source_id)
     return DemonstrationRecord(prompt=prompt, text=answer_text(answer, "the answer"), work=work_of(row))
 
@@ -152,7 +154,7 @@ def answer_text(answer: object, what: str, *, may_be_empty: bool = False) -> str
     if isinstance(answer, list):
         last = answer[-1] if answer else None
         if not isinstance(last, Mapping) or last.get("role") != "assistant":
-            raise ImportProblem(f"{what} is a list that does not end with a message by assistant")
+            raise ImportProblem(_("%(what)s is a list that does not end with a message by assistant") % {"what": what})
         answer = last.get("content")
     return clean_text(answer, what=what, may_be_empty=may_be_empty)
 
@@ -170,7 +172,7 @@ def ranking_record(row: Row) -> RankingRecord:
         return ranking_of_group(row)
     if row.get("chosen") is not None and row.get("rejected") is not None:
         return ranking_of_pair(row)
-    raise ImportProblem("there is no ranking; give completions and ranks, or prompt, chosen and rejected")
+    raise ImportProblem(_("there is no ranking; give completions and ranks, or prompt, chosen and rejected"))
 
 
 def ranking_of_pair(row: Row) -> RankingRecord:
@@ -191,25 +193,32 @@ def shared_prompt(row: Row) -> list[Message]:
     """The prompt of a pair that has none of its own: what both conversations say before their last turn."""
     chosen, rejected = row["chosen"], row["rejected"]
     if isinstance(chosen, str) or isinstance(rejected, str):
-        raise ImportProblem("there is no prompt; name it prompt, messages or instruction")
+        raise ImportProblem(_("there is no prompt; name it prompt, messages or instruction"))
     before, other = clean_messages(chosen[:-1]), clean_messages(rejected[:-1])
     if before != other:
-        raise ImportProblem("chosen and rejected answer different conversations; both must share all but the last turn")
+        raise ImportProblem(
+            _("chosen and rejected answer different conversations; both must share all but the last turn")
+        )
     return before
 
 
 def ranking_of_group(row: Row) -> RankingRecord:
     completions = row["completions"]
     if not isinstance(completions, list) or not all(isinstance(item, dict | str) for item in completions):
-        raise ImportProblem("completions must be a list of answers, each a text or an object with content")
+        raise ImportProblem(_("completions must be a list of answers, each a text or an object with content"))
     if not 2 <= len(completions) <= MAX_ANSWERS:
-        raise ImportProblem(f"there are {len(completions)} answers; a ranking has 2 to {MAX_ANSWERS}")
+        raise ImportProblem(
+            _("there are %(count)s answers; a ranking has 2 to %(limit)s")
+            % {"count": len(completions), "limit": MAX_ANSWERS}
+        )
     items = [item if isinstance(item, dict) else {"content": item} for item in completions]
     ranks = row.get("ranks")
     if ranks is None:
         ranks = [item.get("rank") for item in items]
     if not isinstance(ranks, list) or len(ranks) != len(items):
-        raise ImportProblem(f"ranks must be a list of {len(items)} numbers, one an answer, 1 being best")
+        raise ImportProblem(
+            _("ranks must be a list of %(count)s numbers, one an answer, 1 being best") % {"count": len(items)}
+        )
     answers = [
         answer_record(item, rank, place)
         for place, (item, rank) in enumerate(
@@ -220,7 +229,7 @@ def ranking_of_group(row: Row) -> RankingRecord:
 
 
 def answer_record(item: Row, rank: Rank, place: int) -> AnswerRecord:
-    what = f"answer {place}"
+    what = _("answer %(place)s") % {"place": place}
     content = item.get("content") if item.get("content") is not None else item.get("text")
     author = short(item, "model", 200) or short(item, "author_name", 200)
     return AnswerRecord(
@@ -240,7 +249,8 @@ def rating_of(item: Row, what: str) -> int | None:
         return None
     if isinstance(rating, bool) or not isinstance(rating, int) or not RATING_MIN <= rating <= RATING_MAX:
         raise ImportProblem(
-            f"{what} is rated {rating!r:.40}; a rating is a whole number from {RATING_MIN} to {RATING_MAX}"
+            _("%(what)s is rated %(rating)s; a rating is a whole number from %(low)s to %(high)s")
+            % {"what": what, "rating": f"{rating!r:.40}", "low": RATING_MIN, "high": RATING_MAX}
         )
     return rating
 
@@ -253,8 +263,10 @@ def flags_of(item: Row, what: str) -> tuple[str, ...]:
     if isinstance(flags, Mapping):
         flags = [name for name, is_set in flags.items() if is_set is True]
     if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
-        raise ImportProblem(f"the flags of {what} must be a list of names")
-    return tuple(clean_text(flag, what=f"a flag of {what}", limit=64) for flag in dict.fromkeys(flags))
+        raise ImportProblem(_("the flags of %(what)s must be a list of names") % {"what": what})
+    return tuple(
+        clean_text(flag, what=_("a flag of %(what)s") % {"what": what}, limit=64) for flag in dict.fromkeys(flags)
+    )
 
 
 def as_presented(row: Row, items: list[dict[str, Any]], answers: list[AnswerRecord]) -> list[AnswerRecord]:
@@ -272,7 +284,7 @@ def as_presented(row: Row, items: list[dict[str, Any]], answers: list[AnswerReco
 def group_record(row: Row, prompt: PromptRecord, answers: list[AnswerRecord]) -> RankingRecord:
     """Number the answers that can't be told apart, and refuse a group in which nothing can."""
     if len({answer.text for answer in answers}) < 2:
-        raise ImportProblem("all answers have the same text; there is nothing to rank")
+        raise ImportProblem(_("all answers have the same text; there is nothing to rank"))
     seen: dict[tuple[str, str], int] = {}
     numbered = []
     for answer in answers:
@@ -297,7 +309,7 @@ def group_record(row: Row, prompt: PromptRecord, answers: list[AnswerRecord]) ->
 def work_of(row: Row) -> Work:
     purpose = short(row, "purpose", 8) or "train"
     if purpose not in {"train", "eval"}:
-        raise ImportProblem(f"the purpose is {purpose!r}; it must be train or eval")
+        raise ImportProblem(_("the purpose is %(purpose)s; it must be train or eval") % {"purpose": repr(purpose)})
     started_at, submitted_at = moment(row, "started_at"), moment(row, "submitted_at")
     return Work(
         labeler=short(row, "labeler", 200),
@@ -318,7 +330,9 @@ def moment(row: Row, name: str) -> datetime | None:
             return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise ImportProblem(f"{name} is {value!r:.40}; write it as 2026-01-31T12:00:00+00:00")
+    raise ImportProblem(
+        _("%(name)s is %(value)s; write it as 2026-01-31T12:00:00+00:00") % {"name": name, "value": f"{value!r:.40}"}
+    )
 
 
 def seconds(row: Row) -> float:
@@ -330,7 +344,9 @@ def seconds(row: Row) -> float:
     except (ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= 1e7:
-        raise ImportProblem(f"active_seconds is {value!r:.40}; it must be a number of seconds")
+        raise ImportProblem(
+            _("active_seconds is %(value)s; it must be a number of seconds") % {"value": f"{value!r:.40}"}
+        )
     return number
 
 
@@ -343,7 +359,9 @@ def short(row: Row, name: str, limit: int) -> str:
         value = str(value) if -(10**30) < value < 10**30 else None
     cleaned = clean_text(value, what=name, limit=limit).strip()
     if not cleaned.isprintable():
-        raise ConversationProblem(f"{name} holds a line break or a control character; write it in one line")
+        raise ConversationProblem(
+            _("%(name)s holds a line break or a control character; write it in one line") % {"name": name}
+        )
     return cleaned
 
 

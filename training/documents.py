@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from annotation.conversations import clean_messages
 from annotation.errors import PlackettError
 from training.canonical import canonical_json
@@ -27,10 +29,16 @@ def documents_of(content: bytes, filename: str) -> list[Document]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise SnapshotError(f"Line {line} of {filename} is not UTF-8 text. Save the file as UTF-8.") from None
+        raise SnapshotError(
+            _("Line %(line)s of %(filename)s is not UTF-8 text. Save the file as UTF-8.")
+            % {"line": line, "filename": filename}
+        ) from None
     if "\x00" in text:
         line = text[: text.index("\x00")].count("\n") + 1
-        raise SnapshotError(f"Line {line} of {filename} holds a NUL character, so it is not plain text.")
+        raise SnapshotError(
+            _("Line %(line)s of %(filename)s holds a NUL character, so it is not plain text.")
+            % {"line": line, "filename": filename}
+        )
     if filename.lower().endswith((".jsonl", ".ndjson")):
         return list(jsonl_documents(text, filename))
     return [paragraph.strip() for paragraph in PARAGRAPH_END.split(text.replace("\r\n", "\n")) if paragraph.strip()]
@@ -48,10 +56,13 @@ def jsonl_documents(text: str, filename: str) -> Iterator[Document]:
             yield document
     if problems:
         shown = ", ".join(str(number) for number in problems[:MOST_PROBLEMS])
-        more = f" and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
+        more = _(" and %(n)s more") % {"n": len(problems) - MOST_PROBLEMS} if len(problems) > MOST_PROBLEMS else ""
         raise SnapshotError(
-            f'These lines of {filename} are not JSON objects with a "text" or "messages": {shown}{more}. '
-            "Correct or remove them."
+            _(
+                'These lines of %(filename)s are not JSON objects with a "text" or "messages": '
+                "%(shown)s%(more)s. Correct or remove them."
+            )
+            % {"filename": filename, "shown": shown, "more": more}
         )
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
+
 from training.models import ModelKind, SnapshotKind, Stage
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 
 
-WORDS: dict[str, str] = {
-    SnapshotKind.CORPUS: "a corpus",
-    SnapshotKind.DEMONSTRATIONS: "a snapshot of demonstrations",
-    SnapshotKind.RANKINGS: "a snapshot of rankings",
-    SnapshotKind.PROMPTS: "a snapshot of prompts",
-    ModelKind.POLICY: "a policy",
-    ModelKind.REWARD_MODEL: "a reward model",
+WORDS: dict[str, Promise] = {
+    SnapshotKind.CORPUS: gettext_lazy("a corpus"),
+    SnapshotKind.DEMONSTRATIONS: gettext_lazy("a snapshot of demonstrations"),
+    SnapshotKind.RANKINGS: gettext_lazy("a snapshot of rankings"),
+    SnapshotKind.PROMPTS: gettext_lazy("a snapshot of prompts"),
+    ModelKind.POLICY: gettext_lazy("a policy"),
+    ModelKind.REWARD_MODEL: gettext_lazy("a reward model"),
 }
 
 
@@ -28,7 +31,7 @@ class Wanted:
     @property
     def words(self) -> str:
         """What to choose, for a sentence."""
-        return WORDS[self.kind]
+        return str(WORDS[self.kind])
 
     @property
     def is_model(self) -> bool:

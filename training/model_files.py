@@ -8,6 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from training.canonical import canonical_json
 from training.errors import ModelError
 
@@ -24,12 +26,16 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"{folder.name} has no config.json. Put a whole Hugging Face model there, as save_pretrained writes it."
+            _("%(folder)s has no config.json. Put a whole Hugging Face model there, as save_pretrained writes it.")
+            % {"folder": folder.name}
         ) from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"The config.json of {folder.name} can't be read as JSON: {error}.") from None
+        raise ModelError(
+            _("The config.json of %(folder)s can't be read as JSON: %(error)s.")
+            % {"folder": folder.name, "error": error}
+        ) from None
     if not isinstance(config, dict):
-        raise ModelError(f"The config.json of {folder.name} is not a JSON object.")
+        raise ModelError(_("The config.json of %(folder)s is not a JSON object.") % {"folder": folder.name})
     return config
 
 
@@ -38,18 +44,31 @@ def check_decoder_only(config: dict[str, Any], name: str) -> None:
     model_type = str(config.get("model_type") or "")
     architectures = [str(item) for item in config.get("architectures") or []]
     if not model_type:
-        raise ModelError(f"The config.json of {name} names no model_type, so it is not known what model this is.")
+        raise ModelError(
+            _("The config.json of %(name)s names no model_type, so it is not known what model this is.")
+            % {"name": name}
+        )
     if config.get("is_encoder_decoder"):
         raise ModelError(
-            f"{name} is an encoder-decoder ({model_type}). Choose a decoder-only model: GPT-2, Llama, Qwen."
+            _("%(name)s is an encoder-decoder (%(model_type)s). Choose a decoder-only model: GPT-2, Llama, Qwen.")
+            % {"name": name, "model_type": model_type}
         )
     causal = any(item.endswith(("ForCausalLM", "LMHeadModel", "ForSequenceClassification")) for item in architectures)
     if architectures and not causal:
-        raise ModelError(f"{name} is a {architectures[0]}, which does not write text. Choose a causal language model.")
+        raise ModelError(
+            _("%(name)s is a %(architectures)s, which does not write text. Choose a causal language model.")
+            % {"name": name, "architectures": architectures[0]}
+        )
     if any(model_type.startswith(item) for item in ENCODERS) and not config.get("is_decoder"):
-        raise ModelError(f"{name} is an encoder ({model_type}). Choose a decoder-only model: GPT-2, Llama, Qwen.")
+        raise ModelError(
+            _("%(name)s is an encoder (%(model_type)s). Choose a decoder-only model: GPT-2, Llama, Qwen.")
+            % {"name": name, "model_type": model_type}
+        )
     if config.get("auto_map"):
-        raise ModelError(f"{name} needs code of its own (auto_map), which Plackett never runs. Choose another model.")
+        raise ModelError(
+            _("%(name)s needs code of its own (auto_map), which Plackett never runs. Choose another model.")
+            % {"name": name}
+        )
 
 
 def is_reward_model(config: dict[str, Any]) -> bool:
@@ -72,7 +91,10 @@ def weight_files(folder: Path) -> list[Path]:
     if index.is_file():
         missing = set(json.loads(index.read_text()).get("weight_map", {}).values()) - {path.name for path in found}
         if missing:
-            raise ModelError(f"{folder.name} lacks the weights file {min(missing)}. Copy the whole folder again.")
+            raise ModelError(
+                _("%(folder)s lacks the weights file %(file)s. Copy the whole folder again.")
+                % {"folder": folder.name, "file": min(missing)}
+            )
     return found
 
 
@@ -93,7 +115,10 @@ def tensor_headers(path: Path) -> dict[str, Any]:
         if path.stat().st_size < end:
             raise ValueError("it is cut off")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path.name} is not a whole safetensors file ({error}). Copy it again.") from None
+        raise ModelError(
+            _("%(path)s is not a whole safetensors file (%(error)s). Copy it again.")
+            % {"path": path.name, "error": error}
+        ) from None
     return dict(header)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.translation import gettext as _
 
 from annotation.errors import PlackettError
 from annotation.fields import Category
@@ -77,7 +78,10 @@ def query_of(query: Mapping[str, Any] | RowQuery | None) -> RowQuery:
         if name in ELSEWHERE:
             continue
         if name not in names:
-            raise QueryProblem(f"There is no filter {name}. Known filters: {', '.join(sorted(names))}.")
+            raise QueryProblem(
+                _("There is no filter %(name)s. Known filters: %(known)s.")
+                % {"name": name, "known": ", ".join(sorted(names))}
+            )
         values[name] = query_value(name, value)
     return RowQuery(**values)
 
@@ -100,7 +104,10 @@ def query_value(name: str, value: Any) -> Any:
 
 def one_of(name: str, value: Any, known: Any) -> str:
     if value not in known:
-        raise QueryProblem(f"{name} is {value!r:.40}; it must be one of {', '.join(item for item in known if item)}.")
+        raise QueryProblem(
+            _("%(name)s is %(value)s; it must be one of %(known)s.")
+            % {"name": name, "value": f"{value!r:.40}", "known": ", ".join(item for item in known if item)}
+        )
     return str(value)
 
 
@@ -115,7 +122,9 @@ def moment(name: str, value: Any) -> datetime | None:
     if found is None and day is not None:
         found = datetime(day.year, day.month, day.day)
     if found is None:
-        raise QueryProblem(f"{name} is {value!r:.40}; write a date such as 2026-01-31.")
+        raise QueryProblem(
+            _("%(name)s is %(value)s; write a date such as 2026-01-31.") % {"name": name, "value": f"{value!r:.40}"}
+        )
     return found if timezone.is_aware(found) else timezone.make_aware(found)
 
 

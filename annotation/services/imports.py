@@ -13,6 +13,8 @@ from typing import IO, Any
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from annotation.conversations import clean_text
 from annotation.fields import Category
@@ -46,11 +48,14 @@ class BadLines(ImportProblem):
     def __init__(self, rejected: list[dict[str, Any]], count: int, good: int) -> None:
         self.rejected, self.count, self.good = rejected, count, good
         first = rejected[0]
-        lines = "1 line" if count == 1 else f"{count:,} lines"
-        super().__init__(
-            f"{lines} can't be imported, so nothing was. The first is line {first['line']}: {first['problem']}. "
-            "Mend them, or import the good lines alone."
+        words = ngettext(
+            "%(count)s line can't be imported, so nothing was. It is line %(line)s: %(problem)s. "
+            "Mend it, or import the good lines alone.",
+            "%(count)s lines can't be imported, so nothing was. The first is line %(line)s: %(problem)s. "
+            "Mend them, or import the good lines alone.",
+            count,
         )
+        super().__init__(words % {"count": f"{count:,}", "line": first["line"], "problem": first["problem"]})
 
 
 @dataclass
@@ -121,16 +126,18 @@ def import_file(
     """
     check_kind(kind)
     if pool not in Pool.values:
-        raise ImportProblem(f"There is no pool {pool}. Choose one of: {', '.join(Pool.values)}.")
+        raise ImportProblem(
+            _("There is no pool %(pool)s. Choose one of: %(known)s.") % {"pool": pool, "known": ", ".join(Pool.values)}
+        )
     if not source.strip():
-        raise ImportProblem("Say where the data is from: give a source.")
+        raise ImportProblem(_("Say where the data is from: give a source."))
     digest = file_digest(file)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one import at a time
         batch = ImportBatch.objects.create(
             project=project,
             kind=kind,
-            source=clean_text(source, what="the source", limit=120).strip(),
+            source=clean_text(source, what=_("the source"), limit=120).strip(),
             licence=without_nul(licence).strip()[:120],
             consent=without_nul(consent).strip(),
             filename=without_nul(filename)[-255:],
@@ -167,7 +174,7 @@ class FileImport:
                 good = []
         self.write(good, accept_bad_lines)
         if not read:
-            raise ImportProblem("The file has no rows.")
+            raise ImportProblem(_("The file has no rows."))
         self.counts.rejected.sort(key=lambda bad: bad["line"])
         if self.counts.rejected and not accept_bad_lines:
             raise BadLines(self.counts.rejected, self.counts.rejected_count, read - self.counts.rejected_count)
@@ -227,7 +234,7 @@ def import_undo(*, batch: ImportBatch, by: Actor | None) -> ImportBatch:
     Project.objects.select_for_update(no_key=True).get(pk=batch.project_id)
     batch.refresh_from_db()
     if batch.undone_at is not None:
-        raise ImportProblem("This import is undone already.")
+        raise ImportProblem(_("This import is undone already."))
     labels = sum(
         model._default_manager.filter(batch=batch, is_current=True).update(is_current=False)
         for model in (Demonstration, Ranking)
@@ -276,7 +283,9 @@ def read_records(kind: str, file: IO[bytes], filename: str) -> Iterator[Read]:
 
 def check_kind(kind: str) -> None:
     if kind not in PARSERS:
-        raise ImportProblem(f"There is no import of {kind}. Choose one of: {', '.join(PARSERS)}.")
+        raise ImportProblem(
+            _("There is no import of %(kind)s. Choose one of: %(known)s.") % {"kind": kind, "known": ", ".join(PARSERS)}
+        )
 
 
 def file_digest(file: IO[bytes]) -> str:

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from annotation.conversations import ConversationProblem, Message, clean_messages, clean_text, content_hash
 from annotation.errors import PlackettError
@@ -78,9 +79,14 @@ def prompts_add(
 ) -> AddReport:
     """Add the prompts that are not there yet; say which were known and which can't be added, and why."""
     if pool not in Pool.values:
-        raise PromptError(f"There is no pool {pool}. Choose one of: {', '.join(Pool.values)}.")
+        raise PromptError(
+            _("There is no pool %(pool)s. Choose one of: %(known)s.") % {"pool": pool, "known": ", ".join(Pool.values)}
+        )
     if source not in PromptSource.values:
-        raise PromptError(f"There is no source {source}. Choose one of: {', '.join(PromptSource.values)}.")
+        raise PromptError(
+            _("There is no source %(source)s. Choose one of: %(known)s.")
+            % {"source": source, "known": ", ".join(PromptSource.values)}
+        )
     report = AddReport()
     for chunk in chunks(enumerate(rows, start=1)):
         add_chunk(project, chunk, pool, source, batch, report)
@@ -174,19 +180,28 @@ def revive(prompt: Prompt, batch: ImportBatch | None) -> bool:
 def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batch: ImportBatch | None) -> Prompt:
     messages: list[Message] = clean_messages(row.messages)
     digest = content_hash(messages)
-    group = short(row.group, 200, "group") or digest
+    group = short(row.group, 200, _("the group")) or digest
     if row.pool and row.pool not in Pool.values:
-        raise PromptError(f"the pool is {row.pool!r:.40}; it must be one of {', '.join(Pool.values)}")
+        raise PromptError(
+            _("the pool is %(pool)s; it must be one of %(known)s")
+            % {"pool": f"{row.pool!r:.40}", "known": ", ".join(Pool.values)}
+        )
     if row.category not in Category.values:
-        raise PromptError(f"the category is {row.category!r:.40}; it must be one of {', '.join(Category.values)}")
+        raise PromptError(
+            _("the category is %(category)s; it must be one of %(known)s")
+            % {"category": f"{row.category!r:.40}", "known": ", ".join(Category.values)}
+        )
     if not isinstance(row.language, str) or len(row.language) > 16 or not LANGUAGE.fullmatch(row.language):
-        raise PromptError(f"the language is {row.language!r:.40}; write a code such as en or zh-hans")
+        raise PromptError(
+            _("the language is %(language)s; write a code such as en or zh-hans")
+            % {"language": f"{row.language!r:.40}"}
+        )
     return Prompt(
         project=project,
         messages=messages,
         source=source,
-        source_name=short(row.source_name, 120, "source name"),
-        source_id=short(row.source_id, 200, "id"),
+        source_name=short(row.source_name, 120, _("the source name")),
+        source_id=short(row.source_id, 200, _("the id")),
         group=group,
         split=split_of(
             group,
@@ -207,7 +222,7 @@ def short(text: object, limit: int, what: str) -> str:
     """Return a short one-line field, cleaned, or refuse it."""
     if text is None or text == "":
         return ""
-    return clean_text(str(text) if isinstance(text, int) else text, what=f"the {what}", limit=limit).strip()
+    return clean_text(str(text) if isinstance(text, int) else text, what=what, limit=limit).strip()
 
 
 def chunks(rows: Iterable[tuple[int, PromptRow]]) -> Iterator[list[tuple[int, PromptRow]]]:

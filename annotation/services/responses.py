@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.conversations import text_hash
 from annotation.errors import PlackettError
@@ -42,7 +43,8 @@ def add_chunk(run: Run, model: Model, chunk: list[Mapping[str, Any]]) -> int:
     ours = {str(key) for key in Prompt.objects.filter(project=run.project_id, pk__in=ids).values_list("pk", flat=True)}
     if strangers := ids - ours:
         raise ResponseError(
-            f"The answers name a prompt that is not in this project: {min(strangers)}. Sample it again."
+            _("The answers name a prompt that is not in this project: %(prompt)s. Sample it again.")
+            % {"prompt": min(strangers)}
         )
     have = {
         (str(prompt), index)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.errors import PlackettError
 from annotation.models import Pool, Project, Prompt, Purpose, Response, Task, TaskKind, TaskResponse
@@ -42,7 +43,7 @@ def demonstration_tasks_create(
 def demonstration_chunk(project: Project, prompts: list[Prompt], overlap: int, priority: int) -> int:
     for prompt in prompts:
         if prompt.project_id != project.pk:
-            raise TaskError(f"The prompt {prompt.pk} belongs to another project.")
+            raise TaskError(_("The prompt %(prompt)s belongs to another project.") % {"prompt": prompt.pk})
     have = set(Task.objects.filter(kind=TaskKind.DEMONSTRATION, prompt__in=prompts).values_list("prompt_id", flat=True))
     tasks = [
         Task(
@@ -126,10 +127,13 @@ def ranking_task(project: Project, prompt: Prompt, group: Sequence[Response], sh
 
 def check_group(project: Project, group: Sequence[Response]) -> None:
     if len(group) > MAX_K:
-        raise TaskError(f"A group has {len(group)} answers; at most {MAX_K} can be ranked at once. Sample fewer.")
+        raise TaskError(
+            _("A group has %(count)s answers; at most %(limit)s can be ranked at once. Sample fewer.")
+            % {"count": len(group), "limit": MAX_K}
+        )
     for response in group:
         if response.project_id != project.pk or response.prompt_id != group[0].prompt_id:
-            raise TaskError("A group holds answers to different prompts; each group must answer one prompt.")
+            raise TaskError(_("A group holds answers to different prompts; each group must answer one prompt."))
 
 
 def group_key(response_ids: Iterable[UUID]) -> str:

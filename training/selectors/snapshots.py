@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from django.db.models import Count, QuerySet
+from django.utils.translation import gettext as _
 
 from annotation.models import Project
 from annotation.selectors.rows import demonstrations_for, prompts_for, rankings_for
@@ -25,7 +26,7 @@ PREVIEW_ROWS = 5
 def snapshot_preview(project: Project, kind: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """{"counts": {split: rows}, "total": n, "rows": the first few} of what `snapshot_build` would freeze."""
     if kind not in ROWS:
-        raise SnapshotError("Choose what to freeze: demonstrations, rankings or prompts.")
+        raise SnapshotError(_("Choose what to freeze: demonstrations, rankings or prompts."))
     asked = {key: value for key, value in whole_query(kind, query or {}).items() if key != "ties"}
     labels, path = selected(project, kind, asked)
     counts = dict.fromkeys(SPLITS, 0)
@@ -51,7 +52,10 @@ def snapshots_of(project: Project) -> QuerySet[Snapshot]:
 def snapshot_rows(snapshot: Snapshot, split: str) -> Iterator[dict[str, Any]]:
     """The canonical rows of one of its files, read as they are asked for. Raises FileStoreError if it was changed."""
     if split not in SPLITS:
-        raise SnapshotError(f"There is no split {split!r:.40}; a snapshot has {', '.join(SPLITS)}.")
+        raise SnapshotError(
+            _("There is no split %(split)s; a snapshot has %(known)s.")
+            % {"split": f"{split!r:.40}", "known": ", ".join(SPLITS)}
+        )
     path = files.path_of(snapshot.artifact) / f"{split}.jsonl"
     files.verify(path, snapshot.manifest["files"][path.name]["sha256"], f"The file {path.name} of {snapshot.name}")
     return read_lines(path)
@@ -76,7 +80,8 @@ def export_lines(
     """
     if format not in FORMATS[snapshot.kind]:
         raise SnapshotError(
-            f"{snapshot.name} can't be exported as {format!r:.40}; choose one of {', '.join(formats_of(snapshot))}."
+            _("%(snapshot)s can't be exported as %(format)s; choose one of %(known)s.")
+            % {"snapshot": snapshot.name, "format": f"{format!r:.40}", "known": ", ".join(formats_of(snapshot))}
         )
     policy = ties or snapshot.query.get("ties") or "drop"
     rows = FORMATS[snapshot.kind][format](snapshot_rows(snapshot, split), policy)

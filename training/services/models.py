@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.models import Project
 from annotation.services import audit
@@ -58,13 +59,19 @@ def folder_of(name: str) -> Path:
     place = Path(settings.MODELS_DIR) / name
     if "/" not in name and name not in {"", ".", ".."} and "\x00" not in name and place.is_dir():
         model_files.read_config(place)  # says that it is missing
-    there = f"There are: {', '.join(known)}." if known else "There is none yet."
-    raise ModelError(f"There is no model folder {name!r:.80} in {settings.MODELS_DIR} on the server. {there}")
+    there = _("There are: %(names)s.") % {"names": ", ".join(known)} if known else _("There is none yet.")
+    raise ModelError(
+        _("There is no model folder %(name)s in %(models_dir)s on the server. %(there)s")
+        % {"name": f"{name!r:.80}", "models_dir": settings.MODELS_DIR, "there": there}
+    )
 
 
 def check_tokenizer(folder: Path) -> None:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise ModelError(f"{folder.name} has no tokenizer. Add its tokenizer.json and tokenizer_config.json.")
+        raise ModelError(
+            _("%(folder)s has no tokenizer. Add its tokenizer.json and tokenizer_config.json.")
+            % {"folder": folder.name}
+        )
 
 
 def copy_aside(folder: Path) -> Path:
@@ -81,7 +88,10 @@ def keep(project: Project, aside: Path, folder_name: str, *, name: str, paramete
     sha256 = files.folder_hash(aside)
     known = Model.objects.filter(project=project, artifact__sha256=sha256, run=None).first()
     if known:
-        raise ModelError(f"{folder_name} is registered already, as {known.name}.")
+        raise ModelError(
+            _("%(folder_name)s is registered already, as %(known)s.")
+            % {"folder_name": folder_name, "known": known.name}
+        )
     model = Model.objects.create(
         project=project,
         kind=ModelKind.REWARD_MODEL if model_files.is_reward_model(config) else ModelKind.POLICY,

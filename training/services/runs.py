@@ -13,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.models import Project
 from annotation.services import audit
@@ -78,7 +79,7 @@ def check_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return asdict(config_from_dict(stage, config))
     except ConfigError as error:
-        raise RunError(f"The settings can't be used: {error}.") from None
+        raise RunError(_("The settings can't be used: %(error)s.") % {"error": error}) from None
 
 
 def fix_numerics(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def fix_numerics(asked: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return asdict(numerics_from_dict({"device": "auto", "threads": threads, **asked}))
     except ConfigError as error:
-        raise RunError(f"The numerics can't be used: {error}.") from None
+        raise RunError(_("The numerics can't be used: %(error)s.") % {"error": error}) from None
 
 
 def usable_cores() -> int:
@@ -99,7 +100,7 @@ def usable_cores() -> int:
 
 def check_seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise RunError(f"The seed must be a whole number from 0 to 2^63 - 1, got {seed!r}.")
+        raise RunError(_("The seed must be a whole number from 0 to 2^63 - 1, got %(seed)s.") % {"seed": repr(seed)})
     return seed
 
 
@@ -107,26 +108,41 @@ def check_inputs(project: Project, stage: str, inputs: Inputs) -> None:
     wanted = STAGE_INPUTS[stage]
     for name in inputs:
         if name not in wanted:
-            raise RunError(f"The stage {stage} has no input {name!r}; it reads {', '.join(wanted)}.")
+            raise RunError(
+                _("The stage %(stage)s has no input %(name)s; it reads %(known)s.")
+                % {"stage": stage, "name": repr(name), "known": ", ".join(wanted)}
+            )
     for name, want in wanted.items():
         if name in inputs:
             check_input(project, name, want, inputs[name])
         elif want.required:
-            raise RunError(f"The stage {stage} needs the input {name!r}: {want.words}.")
+            raise RunError(
+                _("The stage %(stage)s needs the input %(name)s: %(wanted)s.")
+                % {"stage": stage, "name": repr(name), "wanted": want.words}
+            )
     if stage == Stage.EVALUATE and not {"policy", "reward_model"} & set(inputs):
-        raise RunError("An evaluation needs a policy or a reward model.")
+        raise RunError(_("An evaluation needs a policy or a reward model."))
     check_tokenizers({name: value for name, value in inputs.items() if isinstance(value, Model)})
 
 
 def check_input(project: Project, name: str, want: Wanted, value: Snapshot | Model) -> None:
     if value.project_id != project.pk:
-        raise RunError(f"The input {name!r} belongs to another project.")
+        raise RunError(_("The input %(name)s belongs to another project.") % {"name": repr(name)})
     if isinstance(value, Model) != want.is_model or value.kind != want.kind:
-        raise RunError(f"The input {name!r} must be {want.words}; {value.name} is not.")
+        raise RunError(
+            _("The input %(name)s must be %(wanted)s; %(chosen)s is not.")
+            % {"name": repr(name), "wanted": want.words, "chosen": value.name}
+        )
     if isinstance(value, Snapshot) and name in TRAINED_ON and is_for_evaluation(value):
-        raise RunError(f"{value.name} holds labels that are for evaluation only, so nothing may be trained on it.")
+        raise RunError(
+            _("%(snapshot)s holds labels that are for evaluation only, so nothing may be trained on it.")
+            % {"snapshot": value.name}
+        )
     if isinstance(value, Snapshot) and not rows_read(name, value.counts):
-        raise RunError(f"The snapshot {value.name} has no rows for the input {name!r}.")
+        raise RunError(
+            _("The snapshot %(snapshot)s has no rows for the input %(name)s.")
+            % {"snapshot": value.name, "name": repr(name)}
+        )
 
 
 def check_tokenizers(models: Mapping[str, Model]) -> None:
@@ -137,8 +153,11 @@ def check_tokenizers(models: Mapping[str, Model]) -> None:
     for name, value in hashes.items():
         if first and value != hashes[first]:
             raise RunError(
-                f"{models[name].name} and {models[first].name} have different vocabularies, so one can't "
-                f"read the other's tokens. Choose models that descend from the same base model."
+                _(
+                    "%(one)s and %(other)s have different vocabularies, so one can't read the other's tokens. "
+                    "Choose models that descend from the same base model."
+                )
+                % {"one": models[name].name, "other": models[first].name}
             )
 
 
@@ -188,7 +207,7 @@ def run_cancel(*, run: Run, by: Actor | None, why: str = "") -> Run:
     for transition in (transitions.CANCEL_WAITING, transitions.ASK_TO_CANCEL):
         if change(run.pk, transition, by=by, why=why):
             return read(run)
-    return refuse_unless(read(run), RunState.CANCELLING, RunState.CANCELLED, word="cancelled")
+    return refuse_unless(read(run), RunState.CANCELLING, RunState.CANCELLED)
 
 
 @transaction.atomic
@@ -197,7 +216,7 @@ def run_pause(*, run: Run, by: Actor | None) -> Run:
     for transition in (transitions.PAUSE_WAITING, transitions.ASK_TO_PAUSE):
         if change(run.pk, transition, by=by):
             return read(run)
-    return refuse_unless(read(run), RunState.PAUSING, RunState.PAUSED, word="paused")
+    return refuse_unless(read(run), RunState.PAUSING, RunState.PAUSED)
 
 
 @transaction.atomic
@@ -205,7 +224,7 @@ def run_resume(*, run: Run, by: Actor | None) -> Run:
     if change(run.pk, transitions.RESUME, by=by, message=""):
         wake_after_commit(run.queue)
         return read(run)
-    return refuse_unless(read(run), RunState.QUEUED, RunState.RUNNING, word="resumed")
+    return refuse_unless(read(run), RunState.QUEUED, RunState.RUNNING)
 
 
 @transaction.atomic
@@ -215,16 +234,18 @@ def run_retry(*, run: Run, by: Actor | None) -> Run:
     if change(run.pk, transitions.RETRY, by=by, **cleared):
         wake_after_commit(run.queue)
         return read(run)
-    return refuse_unless(read(run), RunState.QUEUED, RunState.RUNNING, word="retried")
+    return refuse_unless(read(run), RunState.QUEUED, RunState.RUNNING)
 
 
 def read(run: Run) -> Run:
     return Run.objects.select_related("project").get(pk=run.pk)
 
 
-def refuse_unless(run: Run, *fine: RunState, word: str) -> Run:
+def refuse_unless(run: Run, *fine: RunState) -> Run:
     """The run, if it is already where it was to go. Raises RunError."""
     if run.state in fine:
         return run
-    over = " any more" if run.state in ENDED else " now"
-    raise RunError(f"{run.name} is {run.get_state_display().lower()} and can't be {word}{over}.")
+    words = {"run": run.name, "state": run.get_state_display().lower()}
+    if run.state in ENDED:
+        raise RunError(_("%(run)s is %(state)s, so this can't be done any more.") % words)
+    raise RunError(_("%(run)s is %(state)s, so this can't be done now.") % words)

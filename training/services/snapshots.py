@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.models import Pool, Project, Purpose
 from annotation.rankings import TIES
@@ -67,7 +68,9 @@ def snapshot_build(
     Raises SnapshotError if there are none, QueryProblem for a query that asks for what does not exist.
     """
     if kind not in ROWS:
-        raise SnapshotError("Choose what to freeze: demonstrations, rankings or prompts. A corpus is uploaded instead.")
+        raise SnapshotError(
+            _("Choose what to freeze: demonstrations, rankings or prompts. A corpus is uploaded instead.")
+        )
     asked = whole_query(kind, query or {})
     rows = ROWS[kind](project, {key: value for key, value in asked.items() if key != "ties"})
     written = write_aside(kind, asked, rows)
@@ -88,7 +91,10 @@ def corpus_add(
         name = name or file.name or ""
         texts = documents_of(file.read(), file.name or "the file")
     if not 0 <= validation_percent <= 50:
-        raise SnapshotError(f"The validation share must be from 0 to 50 percent, got {validation_percent}.")
+        raise SnapshotError(
+            _("The validation share must be from 0 to 50 percent, got %(validation_percent)s.")
+            % {"validation_percent": validation_percent}
+        )
     rows = corpus_rows(texts, validation_percent)
     written = write_aside(SnapshotKind.CORPUS, {"validation_percent": validation_percent}, iter(rows))
     return keep(project, SnapshotKind.CORPUS, written, name=name, by=by)
@@ -98,7 +104,10 @@ def whole_query(kind: str, query: Mapping[str, Any]) -> dict[str, Any]:
     """The query with everything that it leaves open filled in, as JSON; lists are sets, so their order is not kept."""
     ties = query.get("ties") or query.get("tie_policy") or "drop"
     if ties not in TIES:
-        raise SnapshotError(f"The tie policy is {ties!r:.40}; it must be one of {', '.join(TIES)}.")
+        raise SnapshotError(
+            _("The tie policy is %(ties)s; it must be one of %(known)s.")
+            % {"ties": f"{ties!r:.40}", "known": ", ".join(TIES)}
+        )
     asked: dict[str, Any] = {}
     for key, value in asdict(query_of(query)).items():
         if isinstance(value, (list, tuple)):
@@ -149,7 +158,10 @@ def file_of(row: Row) -> str:
     """Which file a row goes to. Held-out prompts, and the pool that is for evaluation, never reach a train file."""
     split = row["split"]
     if split not in SPLITS:
-        raise SnapshotError(f"The row {row.get('id')} is in the split {split!r}, which does not exist.")
+        raise SnapshotError(
+            _("The row %(row)s is in the split %(split)s, which does not exist.")
+            % {"row": row.get("id"), "split": repr(split)}
+        )
     return TEST if split == TRAIN and row.get("pool") == Pool.EVAL else split
 
 

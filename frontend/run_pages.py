@@ -71,6 +71,7 @@ def live_context(access: ProjectAccess, run: Run) -> dict[str, Any]:
         "lines": lines_of(run, limit=LINES_SHOWN),
         "actions": actions_of(access, run),
         "made": Model.objects.filter(run=run).first(),
+        "has_report": run.stage == Stage.EVALUATE and run.state == RunState.SUCCEEDED,
         "answers": Response.objects.filter(run=run).count() if run.stage == Stage.SAMPLE else 0,
     }
 

@@ -18,6 +18,7 @@ RUNS = [
     path("runs/<uuid:run_id>/samples/", runs.run_samples, name="run_samples"),
     path("runs/<uuid:run_id>/metrics.json", runs.run_metrics, name="run_metrics"),
     path("runs/<uuid:run_id>/figures/", runs.run_figures, name="run_figures"),
+    path("runs/<uuid:run_id>/report.json", runs.run_report, name="run_report"),
     path("runs/<uuid:run_id>/<slug:action>/", runs.run_action, name="run_action"),
 ]
 

@@ -10,6 +10,8 @@ import argparse
 import json
 import os
 import platform
+import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -35,6 +37,7 @@ PPO_CURVES = ("objective/score", "objective/reward", "objective/kl", "response/l
 
 def main() -> None:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # or the installation would be left behind
     recipe = SHORT if options.short else FULL
     started = time.monotonic()
 

@@ -192,7 +192,7 @@ class Dashboard:
         return self.expect(self.open(f"/api/v1{path}", body, headers), 200, 201).json()
 
     def wait_for_run(self, project: str, run_id: str, said: Callable[[str], None], seconds: float) -> dict[str, Any]:
-        """The run once it is over, followed on its live page as an open browser does. Raises if it has not succeeded."""
+        """The run once it has succeeded, followed on its live page as an open browser does. Raises DashboardError."""
         until, last = time.monotonic() + seconds, ""
         while True:
             self.get(f"/p/{project}/runs/{run_id}/live/")

@@ -1,4 +1,4 @@
-"""The trial itself, as a person at the dashboard does it: a project, two imports, a corpus, four runs, four measurements.
+"""The trial as a person at the dashboard does it: a project, two imports, a corpus, four runs, four measurements.
 
 Everything goes through pages and their forms. Only what has no form is asked of the API: freezing held-out prompts,
 evaluations by the inputs' ids, and the counts that the pages show in words.

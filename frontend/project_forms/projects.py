@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Project
+
+SHARES = frozenset({"validation_percent", "test_percent"})
 
 
 class ProjectSettingsForm(forms.ModelForm):
@@ -52,6 +56,25 @@ class ProjectSettingsForm(forms.ModelForm):
 
 
 class NewProjectForm(ProjectSettingsForm):
+    """What makes a project: the settings, and the shares of prompts that are held out, which never change again."""
+
+    validation_percent = forms.IntegerField(
+        label=_("Held out for validation (%)"),
+        required=False,
+        initial=5,
+        min_value=0,
+        max_value=45,
+        help_text=_("Share of prompts that no training reads. Fixed once the project is made."),
+    )
+    test_percent = forms.IntegerField(
+        label=_("Held out for tests (%)"),
+        required=False,
+        initial=5,
+        min_value=0,
+        max_value=45,
+        help_text=_("A second share, for the last word. With few prompts hold out more."),
+    )
+
     class Meta(ProjectSettingsForm.Meta):
         fields = ["name", "slug", *ProjectSettingsForm.Meta.fields[1:]]
         labels = {**ProjectSettingsForm.Meta.labels, "slug": _("Short name in addresses")}
@@ -63,6 +86,11 @@ class NewProjectForm(ProjectSettingsForm):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.fields["slug"].required = False
+
+    def clean(self) -> dict[str, Any]:
+        """Shares that were left empty are left to the project's own defaults."""
+        cleaned = super().clean() or {}
+        return {name: value for name, value in cleaned.items() if name not in SHARES or value is not None}
 
 
 class GuidelineForm(forms.Form):

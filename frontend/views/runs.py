@@ -7,8 +7,9 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
+from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
@@ -20,7 +21,8 @@ from frontend.live import unless_same
 from frontend.pages import project_page
 from frontend.paging import page_of
 from frontend.run_pages import actions_of, live_context, live_etag, run_for, samples_context, still_context
-from training.models import ENDED, Run, RunState, Stage
+from training.files import path_of
+from training.models import ENDED, ArtifactKind, Run, RunState, Stage
 from training.selectors.runs import metric_series
 from training.services import runs as run_services
 
@@ -112,6 +114,20 @@ def run_figures(request: HttpRequest, slug: str, run_id: UUID) -> HttpResponse:
     rows = [(step, [series[name][place] for name in names]) for place, step in enumerate(series.get("step", []))]
     context = {"run": found, "names": names, "rows": rows}
     return project_page(request, access, "runs", "runs/figures.html", context)
+
+
+@login_required
+@require_GET
+def run_report(request: HttpRequest, slug: str, run_id: UUID) -> HttpResponse:
+    """The whole report of an evaluation, each ranking and each answer measured in it."""
+    access = project_for(request.user, slug, Capability.READ_RUNS)
+    found = run_for(access, run_id)
+    if found.output is None or found.output.kind != ArtifactKind.REPORT:
+        messages.error(request, _("This run has no report. Only an evaluation that has finished writes one."))
+        return redirect("frontend:run", slug, run_id)
+    content = path_of(found.output).open("rb")
+    name = f"report-{slugify(found.name) or found.id}.json"
+    return FileResponse(content, as_attachment=True, filename=name)  # type: ignore[return-value]  # a sibling class
 
 
 @login_required

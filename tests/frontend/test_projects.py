@@ -42,6 +42,19 @@ def test_only_the_owner_of_the_installation_makes_projects(scene: Scene, as_: As
     assert Membership.objects.get(project=made, user=scene.ada).role == "admin"
 
 
+def test_the_shares_that_are_held_out_are_chosen_when_a_project_is_made(scene: Scene, as_: As) -> None:
+    User.objects.filter(pk=scene.ada.pk).update(is_superuser=True)
+    scene.ada.refresh_from_db()
+    client, url = as_(scene.ada), reverse("frontend:project_new")
+    form = {"responses_per_prompt": 4, "ranking_overlap": 1, "demonstration_overlap": 1}
+    client.post(url, {**form, "name": "Few", "validation_percent": 15, "test_percent": 0})
+    client.post(url, {**form, "name": "Usual", "validation_percent": ""})
+    shares = Project.objects.filter(name__in=["Few", "Usual"]).order_by("name")
+    assert list(shares.values_list("validation_percent", "test_percent")) == [(15, 0), (5, 5)]
+    response = client.post(url, {**form, "name": "All", "test_percent": 46})
+    assert response.status_code == 422 and not Project.objects.filter(name="All").exists()
+
+
 def test_a_project_with_a_number_out_of_range_is_refused_in_words(scene: Scene, as_: As) -> None:
     User.objects.filter(pk=scene.ada.pk).update(is_superuser=True)
     scene.ada.refresh_from_db()

@@ -19,7 +19,8 @@ from frontend.run_pages import thinned
 from frontend.run_words import describe, duration_words, seconds_left
 from tests.factories import ModelFactory, RunFactory
 from tests.frontend.scene import Scene
-from training.models import Attempt, MetricChunk, Run, RunInput, RunLine, RunSample, Stage
+from training import files
+from training.models import ArtifactKind, Attempt, MetricChunk, Run, RunInput, RunLine, RunSample, Stage
 
 As = Callable[[User], Client]
 
@@ -273,3 +274,24 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 def test_thinned_steps_keep_both_ends() -> None:
     steps = thinned(list(range(0, 1000, 5)), 40)
     assert len(steps) == 40 and steps[0] == 0 and steps[-1] == 995 and steps == sorted(set(steps))
+
+
+def test_a_finished_evaluation_offers_its_whole_report(scene: Scene, as_: As) -> None:
+    run = RunFactory(project=scene.project, stage="evaluate", state="succeeded", ended_at=timezone.now())
+    aside = files.fresh_folder() / "report.json"
+    aside.write_text('{"rankings": [{"id": "one", "scores": [0.5, -0.5]}]}')
+    run.output = files.publish(path=aside, kind=ArtifactKind.REPORT, sha256=files.file_hash(aside))
+    run.save()
+    client = as_(scene.rob)
+    assert page(scene, "run_report", run.id) in client.get(page(scene, "run", run.id)).content.decode()
+    response = client.get(page(scene, "run_report", run.id))
+    assert json.loads(b"".join(response.streaming_content))["rankings"][0]["scores"] == [0.5, -0.5]  # type: ignore[attr-defined]
+    assert 'filename="report-' in response["Content-Disposition"]
+    assert as_(scene.sam).get(page(scene, "run_report", run.id)).status_code == 404
+
+
+def test_a_run_without_a_report_says_so(scene: Scene, as_: As, running: Run) -> None:
+    client = as_(scene.rob)
+    assert page(scene, "run_report", running.id) not in client.get(page(scene, "run", running.id)).content.decode()
+    response = client.get(page(scene, "run_report", running.id), follow=True)
+    assert "This run has no report" in response.content.decode()

@@ -5,13 +5,17 @@ policy + prompts                  length of answers, share that end by themselve
 policy + prompts + reference      KL to the reference, in nats a response
 policy + prompts + reward_model   mean score of the answers
 reward_model + rankings           accuracy (also by K), mean margin, Kendall's tau
+
+Beside the measures the report holds what they are made of, one row a ranking and one a prompt, so that whoever reads it
+can compute an interval over prompts, or compare two models on the same rows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,20 +35,34 @@ from training.rlhf.workspace import StepMetrics, Workspace
 Measures = dict[str, float]
 
 
+class Rows:
+    """The rows of the report by kind ("rankings", "answers"), kept in checkpoints."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[str, list[dict[str, Any]]] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kinds": self.kinds}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self.kinds = dict(state_dict["kinds"])
+
+
 def run(config: EvaluateConfig, work: Workspace) -> Iterator[StepMetrics]:
     """Everything that the inputs allow, one step a kind of measure."""
     measures = possible_measures(work)
-    record = Record(torch.nn.Identity(), watch="")
-    start = work.resume({"record": record}, total_steps=len(measures))
+    record, rows = Record(torch.nn.Identity(), watch=""), Rows()
+    start = work.resume({"record": record, "rows": rows}, total_steps=len(measures))
     for step in range(start + 1, len(measures) + 1):
-        metrics = measures[step - 1](config, work)
+        metrics = measures[step - 1](config, work, rows)
         record.note(step, metrics)
         yield StepMetrics(step, metrics)
     result = record.result()
-    work.publish_file("report.json", json.dumps(work.provenance(result), indent=2) + "\n", result)
+    report = work.provenance(result) | rows.kinds
+    work.publish_file("report.json", json.dumps(report, indent=2) + "\n", result)
 
 
-def possible_measures(work: Workspace) -> list[Callable[[EvaluateConfig, Workspace], Measures]]:
+def possible_measures(work: Workspace) -> list[Callable[[EvaluateConfig, Workspace, Rows], Measures]]:
     """What can be measured with these inputs. Raises DataError if nothing can."""
     given = set(work.inputs)
     candidates = [
@@ -61,7 +79,7 @@ def possible_measures(work: Workspace) -> list[Callable[[EvaluateConfig, Workspa
     return chosen
 
 
-def measure_text(config: EvaluateConfig, work: Workspace) -> Measures:
+def measure_text(config: EvaluateConfig, work: Workspace, rows: Rows) -> Measures:
     """Perplexity of the policy on text: exp of the mean cross-entropy in nats."""
     tokenizer = load_tokenizer(work.input("policy"))
     policy = load_policy(work.input("policy"), work.numerics)
@@ -73,7 +91,7 @@ def measure_text(config: EvaluateConfig, work: Workspace) -> Measures:
     return {"loss/validation": loss, "perplexity/validation": perplexity(loss)}
 
 
-def measure_rankings(config: EvaluateConfig, work: Workspace) -> Measures:
+def measure_rankings(config: EvaluateConfig, work: Workspace, rows: Rows) -> Measures:
     """How far the reward model agrees with rankings that it was not trained on."""
     folder = work.input("reward_model")
     tokenizer = load_tokenizer(folder)
@@ -84,13 +102,14 @@ def measure_rankings(config: EvaluateConfig, work: Workspace) -> Measures:
     rankings = read_rankings(work, "rankings", tokenizer, limit, settings)
     if not rankings:
         raise DataError("no ranking is left to measure on; the data events say why each was left out")
-    metrics = measure(model, tokenizer, rankings, settings, work)
+    found = rows.kinds["rankings"] = []
+    metrics = measure(model, tokenizer, rankings, settings, work, found)
     metrics.pop("loss/validation")  # of pairs; beside a perplexity it would be taken for the loss of tokens
     return metrics
 
 
 @torch.no_grad()
-def measure_answers(config: EvaluateConfig, work: Workspace) -> Measures:
+def measure_answers(config: EvaluateConfig, work: Workspace, rows: Rows) -> Measures:
     """One answer to each prompt: how long, ended or not, how far from the reference, how good to the reward model."""
     tokenizer = load_tokenizer(work.input("policy"))
     policy = load_policy(work.input("policy"), work.numerics)
@@ -116,30 +135,37 @@ def measure_answers(config: EvaluateConfig, work: Workspace) -> Measures:
         "response/length": float(responses.lengths.float().mean()),
         "response/eos_rate": float(responses.ended.float().mean()),
     }
+    answers: list[dict[str, Any]] = [
+        {"prompt_id": prompt.id, "tokens": int(length), "ended": bool(ended)}
+        for prompt, length, ended in zip(prompts, responses.lengths, responses.ended, strict=True)
+    ]
+    rows.kinds["answers"] = answers
     passes = rollouts.passes(range(len(prompts)), config.micro_batch_tokens, policy.device)
     if "reference" in work.inputs:
         same_tokens(work, "reference")
         reference = load_policy(work.input("reference"), work.numerics)
         fit_to_tokenizer(reference, tokenizer)
-        kl = 0.0
         for part in passes:
             work.progress("comparing with the reference")
             mine, _ = response_logprobs(policy, part, config.temperature, work.numerics)
             theirs, _ = response_logprobs(reference, part, config.temperature, work.numerics)
-            kl += float((mine - theirs).double().sum())
-        metrics["objective/kl"] = kl / len(prompts)
+            apart = (mine - theirs).double().cpu().split(part.mask.sum(dim=1).tolist())
+            for row, values in zip(part.rows, apart, strict=True):
+                answers[row]["kl"] = float(values.sum())
+        metrics["objective/kl"] = sum(answer["kl"] for answer in answers) / len(answers)
     if "reward_model" in work.inputs:
         same_tokens(work, "reward_model")
         model = load_reward_model(work.input("reward_model"), work.numerics)
         fit_to_tokenizer(model.network, tokenizer)
-        scored, total = rollouts.scored_ids(tokenizer.eos_token_id), 0.0
+        scored = rollouts.scored_ids(tokenizer.eos_token_id)
         for part in passes:
             work.progress("scoring")
             width = part.ids.shape[1]
             with autocast(work.numerics):
                 scores = model.score(scored[part.rows, :width].to(policy.device), rollouts.lengths[part.rows])
-            total += float(scores.double().sum())
-        metrics["objective/score"] = total / len(prompts)
+            for row, score in zip(part.rows, scores.double().tolist(), strict=True):
+                answers[row]["score"] = score
+        metrics["objective/score"] = sum(answer["score"] for answer in answers) / len(answers)
     return metrics
 
 

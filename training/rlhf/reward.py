@@ -47,6 +47,9 @@ class RankedAnswers(NamedTuple):
     margins: list[float]
     """What the better one of each pair must win by."""
 
+    id: str = ""
+    """Of the row."""
+
     @property
     def longest(self) -> int:
         return max(len(sequence) for sequence in self.sequences)
@@ -148,7 +151,7 @@ def encode_ranking(
     if not pairs:
         raise RowError("no pair to learn from: all answers are tied")
     margins = [pair_margin(answers, ranks, pair, config) for pair in pairs]
-    return RankedAnswers(sequences, ranks, pairs, margins)
+    return RankedAnswers(sequences, ranks, pairs, margins, str(row.get("id", "")))
 
 
 def ranked_answers(row: Row) -> tuple[list[dict[str, Any]], list[float]]:
@@ -265,9 +268,10 @@ def measure(
     rankings: Sequence[RankedAnswers],
     config: RewardConfig,
     work: Workspace,
+    rows: list[Row] | None = None,
 ) -> dict[str, float]:
     """On held-out rankings: loss, accuracy over pairs that are not tied (also by K), mean margin of better over worse,
-    mean Kendall tau-b."""
+    mean Kendall tau-b. Each ranking's ranks and scores are added to `rows`."""
     loss, margins, taus = 0.0, [], []
     right: dict[int, float] = defaultdict(float)
     untied: dict[int, int] = defaultdict(int)
@@ -278,6 +282,8 @@ def measure(
         loss += float(ranking_loss(scores, pairs, ties=config.ties, tie_margin=config.tie_margin))
         for ranking, values in zip(group, per_ranking(group, scores), strict=True):
             correct, count = pair_accuracy(values, ranking.ranks)
+            if rows is not None:
+                rows.append({"id": ranking.id, "ranks": ranking.ranks, "scores": values})
             right[len(values)] += correct
             untied[len(values)] += count
             margins += [values[better] - values[worse] for better, worse, tied in ranking.pairs if not tied]

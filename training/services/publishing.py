@@ -124,8 +124,10 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_report(artifact: Artifact) -> dict[str, Any]:
+    """The report without its lists, one row a ranking or a prompt: those stay in the file."""
     report = json.loads(files.path_of(artifact).read_text(encoding="utf-8"))
-    return report if isinstance(report, dict) else {}
+    found = report.items() if isinstance(report, dict) else ()
+    return {name: value for name, value in found if not isinstance(value, list)}
 
 
 def delete_checkpoints(fence: Fence) -> None:

@@ -1,8 +1,10 @@
 """Pretraining, SFT, reward models and evaluation as wholes: what they learn, publish, count and refuse."""
 
+import itertools
 import json
 import math
 import re
+from statistics import fmean
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from tests.training.rlhf import world
 from training.rlhf.config import Numerics, PretrainConfig, RewardConfig
-from training.rlhf.data import pad_right
+from training.rlhf.data import pad_right, read_rows
 from training.rlhf.errors import DataError, RowError
 from training.rlhf.generate import Decoding, generate
 from training.rlhf.model import fit_to_tokenizer, load_policy, load_reward_model, selected_logits
@@ -135,6 +137,17 @@ def test_families_go_through_sft_and_reward_and_open_with_the_auto_classes(files
     assert torch.allclose(raw - network.config.reward_shift, model.score(padded, lengths), atol=1e-4)
 
 
+def accuracy_of(rankings):
+    """Share of untied pairs whose better answer scores higher; equal scores count half."""
+    pairs = [
+        ((b > a) + (b >= a)) / 2
+        for row in rankings
+        for (first, a), (second, b) in itertools.permutations(zip(row["ranks"], row["scores"], strict=True), 2)
+        if second < first
+    ]
+    return fmean(pairs)
+
+
 def test_evaluate_measures_what_its_inputs_allow(chain, files, tmp_path):
     inputs = {
         "policy": chain / "sft/model", "reference": chain / "base/model", "reward_model": chain / "reward/model",
@@ -142,12 +155,18 @@ def test_evaluate_measures_what_its_inputs_allow(chain, files, tmp_path):
     }  # fmt: skip
     run = world.run_json("evaluate", inputs, tmp_path / "out", {"max_new_tokens": 16})
     assert world.run_here(run) == 0
-    report = json.loads((tmp_path / "out" / "report.json").read_text())["metrics"]
+    whole = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = whole["metrics"]
     assert report["objective/kl"] > 1  # SFT has moved away from the base
     assert report["accuracy/validation"] > 0.95
     assert report["perplexity/validation"] > 1
     assert 0 < report["response/length"] <= 16
     assert "objective/score" in report
+    # The rows that the measures are made of: from them come the same measures again.
+    assert report["accuracy/validation"] == pytest.approx(accuracy_of(whole["rankings"]))
+    for name, column in (("objective/kl", "kl"), ("objective/score", "score"), ("response/length", "tokens")):
+        assert report[name] == pytest.approx(fmean(answer[column] for answer in whole["answers"]))
+    assert {row["id"] for row in whole["rankings"]} == {row["id"] for row in read_rows(files["rankings"])}
     same = {**inputs, "reference": inputs["policy"]}
     assert world.run_here({**run, **world.run_json("evaluate", same, tmp_path / "same", {"max_new_tokens": 16})}) == 0
     [finished] = world.events(tmp_path / "same", "finished")

@@ -71,52 +71,60 @@ def arguments() -> argparse.Namespace:
 def go_round(trial: Trial, demonstrations: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> dict[str, Any]:
     """The loop once, from an empty project to the measures of PPO."""
     trial.make_project()
+    report = bring_data_in(trial, demonstrations, comparisons)
+    trial.say(f"the data is in, {report['corpus']['documents']} documents")
+    prompts = trial.freeze_prompts()
+    runs = {stage: trial.launch(stage, getattr(trial.recipe, stage)) for stage in ("pretrain", "sft", "reward")}
+    runs["ppo"] = trial.launch("ppo", trial.recipe.ppo, {"train": prompts["id"]})
+    report["held_out"] = {"prompts": prompts["counts"]}
+    report |= reward_part(trial, runs["reward"], report["held_out"])
+    report |= policies_part(trial, report["corpus"]["id"], runs)
+    report["rows"] |= {stage: filtered(run) for stage, run in runs.items()}
+    return report | {"seconds": trial.seconds}
+
+
+def bring_data_in(
+    trial: Trial, demonstrations: list[dict[str, Any]], comparisons: list[dict[str, Any]]
+) -> dict[str, Any]:
     converted = Report()
     rankings = list(ranking_rows(comparisons, converted))
+    source = "self-instruct, seed tasks"
     imports = {
-        "demonstrations": trial.import_file(
-            "demonstrations", "sft", "self-instruct, seed tasks", demonstration_rows(demonstrations)
-        ),
+        "demonstrations": trial.import_file("demonstrations", "sft", source, demonstration_rows(demonstrations)),
         "rankings": trial.import_file("rankings", "rm", "PandaLM, test set v1", rankings),
     }
     corpus = trial.add_corpus(python_documentation(trial.recipe.corpus_bytes))
-    trial.say(f"data is in: {corpus['documents']} documents")
+    return {"conversion": conversion(converted, comparisons), "imports": imports, "corpus": corpus, "rows": {}}
 
-    base = trial.launch("pretrain", trial.recipe.pretrain)
-    sft = trial.launch("sft", trial.recipe.sft)
-    reward = trial.launch("reward", trial.recipe.reward)
-    prompts = trial.freeze_prompts()
-    ppo = trial.launch("ppo", trial.recipe.ppo, {"train": prompts["id"]})
 
+def reward_part(trial: Trial, reward: Run, held_out: dict[str, Any]) -> dict[str, Any]:
+    """The reward model on the rankings that were held out of the snapshot it trained on."""
     ranked = input_id(reward, "train")
     train = trial.rows_of(ranked, "train")
-    held_out = [*trial.rows_of(ranked, "validation"), *trial.rows_of(ranked, "test")]
-    scored = trial.evaluate("reward model", {"reward_model": reward["model"], "rankings": ranked})
-    answered = evaluate_policies(trial, corpus["id"], reward, {"base": base, "sft": sft, "ppo": ppo})
+    rest = [*trial.rows_of(ranked, "validation"), *trial.rows_of(ranked, "test")]
+    held_out["rankings"] = {"train": len(train), "held_out": len(rest)}
+    held_out["untied_pairs"] = {"train": len(pairs_of(train)), "held_out": len(pairs_of(rest))}
+    evaluation = trial.evaluate("reward model", {"reward_model": reward["model"], "rankings": ranked})
+    figures = reward_figures(train, rest, evaluation, trial.seed)
+    return {"reward_model": figures | {"left_out": filtered({"data_report": evaluation["data"]})}}
+
+
+def policies_part(trial: Trial, corpus: str, runs: Mapping[str, Run]) -> dict[str, Any]:
+    """Base, SFT and PPO: perplexity, losses, and answers to held-out prompts."""
+    answered = evaluate_policies(trial, corpus, runs)
     models = {model["id"]: model for model in trial.api("models/?limit=100")["results"]}
+    base = runs["pretrain"]
     return {
-        "conversion": conversion(converted, comparisons),
-        "imports": imports,
-        "corpus": corpus,
-        "held_out": {
-            "prompts": prompts["counts"],
-            "rankings": {"train": len(train), "held_out": len(held_out)},
-            "untied_pairs": {"train": len(pairs_of(train)), "held_out": len(pairs_of(held_out))},
-        },
         "base": {
             "parameters": models[base["model"]]["parameters"],
             "perplexity": base["result"]["perplexity/validation"],
-            "perplexity_of_all_held_out_text": answered["base"]["metrics"]["perplexity/validation"],
+            "perplexity_of_all_held_out_text": answered["pretrain"]["metrics"]["perplexity/validation"],
         },
-        "sft": losses(trial, sft),
-        "reward_model": reward_figures(train, held_out, scored, trial.seed),
+        "sft": losses(trial, runs["sft"]),
         "ppo": {
-            "curves": trial.curve(ppo, PPO_CURVES),
+            "curves": trial.curve(runs["ppo"], PPO_CURVES),
             "held_out": answer_figures(answered["sft"], answered["ppo"], trial.seed),
         },
-        "rows": {run["stage"]: filtered(run) for run in (base, sft, reward, ppo)}
-        | {"evaluate reward model": scored["data"], "evaluate ppo": answered["ppo"]["data"]},
-        "seconds": trial.seconds,
     }
 
 
@@ -128,17 +136,16 @@ def conversion(found: Report, comparisons: list[dict[str, Any]]) -> dict[str, An
     return {**counts, "rankings_by_k": sizes, "judges_agree_on_all": agreeing / decided, "judged_twice": decided}
 
 
-def evaluate_policies(trial: Trial, corpus: str, reward: Run, runs: Mapping[str, Run]) -> dict[str, Any]:
+def evaluate_policies(trial: Trial, corpus: str, runs: Mapping[str, Run]) -> dict[str, Any]:
     """Each policy on the corpus's held-out text; SFT and PPO also answer the held-out prompts."""
     query = {"pools": ["sft", "rm"], "splits": ["validation", "test"]}
     prompts = trial.api("snapshots/", {"kind": "prompts", "name": "Held-out prompts", "query": query})
-    asked = {"prompts": prompts["id"], "reward_model": reward["model"], "reference": runs["sft"]["model"]}
-    return {
-        name: trial.evaluate(
-            name, {"policy": run["model"], "validation_text": corpus} | (asked if name != "base" else {})
-        )
-        for name, run in runs.items()
-    }
+    asked = {"prompts": prompts["id"], "reward_model": runs["reward"]["model"], "reference": runs["sft"]["model"]}
+    found = {}
+    for stage in ("pretrain", "sft", "ppo"):
+        inputs = {"policy": runs[stage]["model"], "validation_text": corpus}
+        found[stage] = trial.evaluate(stage, inputs | (asked if stage != "pretrain" else {}))
+    return found
 
 
 def losses(trial: Trial, sft: Run) -> dict[str, Any]:

@@ -10,12 +10,13 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from html.parser import HTMLParser
-from http.client import HTTPMessage
 from http.cookiejar import CookieJar
 from typing import Any
 
 File = tuple[str, bytes]  # name, content
+Fields = Mapping[str, str | list[str] | None]
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -28,7 +29,7 @@ class Page:
     status: int
     url: str
     body: bytes
-    headers: HTTPMessage | Mapping[str, str]
+    headers: Message
 
     @property
     def text(self) -> str:
@@ -158,7 +159,7 @@ class Dashboard:
         self,
         path: str,
         field_name: str,
-        changes: Mapping[str, str | list[str] | None],
+        changes: Fields,
         files: Mapping[str, File] | None = None,
         *,
         statuses: tuple[int, ...] = (200,),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from benchmarks.real_data.dashboard import Dashboard, Page
+from benchmarks.real_data.dashboard import Dashboard, Fields, Page
 from benchmarks.real_data.recipe import Config, Recipe
 
 RUN_SECONDS = 3 * 3600.0
@@ -92,7 +92,7 @@ class Trial:
 
     def freeze_prompts(self) -> dict[str, Any]:
         """PPO's prompts, frozen in the form: those of both pools. (No import fills a third one here.)"""
-        fields = {"kind": "prompts", "name": "Prompts of demonstrations and rankings", "pools": ["sft", "rm"]}
+        fields: Fields = {"kind": "prompts", "name": "Prompts of both pools", "pools": ["sft", "rm"]}
         return self.snapshot(self.dashboard.send(self.path("snapshots/new/"), "kind", fields))
 
     def snapshot(self, page: Page) -> dict[str, Any]:

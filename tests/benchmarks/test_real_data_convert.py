@@ -1,6 +1,6 @@
 """A judge's pairs become one ranking only where they are complete and consistent."""
 
-from benchmarks.real_data.convert import Report, judges_agreement, ranking_rows
+from benchmarks.real_data.convert import Report, judges_agreement, python_documentation, ranking_rows
 
 
 def comparison(model1: str, model2: str, *verdicts: int) -> dict:
@@ -53,3 +53,11 @@ def test_agreement_counts_decided_pairs_only():
     # judges 1 and 2 agree; 1 and 3, 2 and 3: the third tied, so neither counts
     assert judges_agreement([comparison("a", "b", 1, 1, 0)]) == (1, 1)
     assert judges_agreement([comparison("a", "b", 1, 1, 2)]) == (1, 3)
+
+
+def test_the_documentation_is_real_text_within_its_limit():
+    texts = python_documentation(900_000)
+    size = sum(len(text.encode()) for text in texts)
+    assert 800_000 < size < 1_000_000
+    assert any('"for" statement' in text for text in texts)  # of the language reference
+    assert len(set(texts)) > 0.9 * len(texts)

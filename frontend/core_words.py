@@ -156,3 +156,17 @@ REASONS = (  # why a row was left out
     _("message whose role is not system, user or assistant"),
     _("message without text"),
 )
+
+SPLITS = (  # the files of a snapshot
+    _("train"),
+    _("validation"),
+    _("test"),
+)
+
+OUTCOMES = (  # of an attempt at a run
+    _("finished"),
+    _("stopped"),
+    _("failed"),
+    _("lost"),
+    _("cancelled"),
+)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from annotation.fields import Category
+from annotation.models import Origin, Pool, Purpose, Split
+from frontend.project_forms.snapshots import OVERLAPS, TIES
 from training.models import Snapshot
 from training.selectors.snapshots import formats_of as export_formats
 
@@ -70,14 +73,27 @@ QUERY_LABELS: dict[str, str | Promise] = {
 }
 
 
+VALUE_LABELS: dict[str, Sequence[tuple[str, str | Promise]]] = {
+    "pools": Pool.choices,
+    "splits": Split.choices,
+    "categories": Category.choices,
+    "origins": Origin.choices,
+    "purpose": Purpose.choices,
+    "overlap": OVERLAPS,
+    "ties": TIES,
+}
+
+
 TOLD_ALWAYS = frozenset({"validation_percent"})  # its zero means something
 
 
 def query_words(query: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What restricted the rows, as (label, value); a filter that was left open is not told."""
     told = [(name, value) for name, value in query.items() if value or name in TOLD_ALWAYS]
-    return [(str(QUERY_LABELS.get(name, name)), value_words(value)) for name, value in told]
+    return [(str(QUERY_LABELS.get(name, name)), value_words(name, value)) for name, value in told]
 
 
-def value_words(value: Any) -> str:
-    return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)
+def value_words(name: str, value: Any) -> str:
+    labels = dict(VALUE_LABELS.get(name, ()))
+    parts = value if isinstance(value, list) else [value]
+    return ", ".join([str(labels.get(part, part)) for part in parts])

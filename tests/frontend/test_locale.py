@@ -1,37 +1,44 @@
-"""The Chinese catalog: compiled as it is written, complete, and true to its placeholders."""
+"""Pages in Chinese: nothing of ours is left in English."""
 
 from __future__ import annotations
 
-import gettext
-import re
+import ast
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.test import Client
+from django.utils import translation
 
-from config.translations import translations, untranslated
+from annotation.services.prompts import PromptRow, prompts_add
+from frontend.core_words import HELP, OUTCOMES, PHASES, REASONS, SPLITS
+from frontend.setting_words import LABELS
+from training.inputs import SPLITS as FILES
+from training.rlhf.config import CONFIGS, schema
 
-FOLDER = settings.LOCALE_PATHS[0] / "zh_Hans" / "LC_MESSAGES"
-PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|\{\w+\}|<[^>]+>")
-
-
-def test_nothing_is_left_untranslated():
-    assert untranslated(FOLDER / "django.po") == []
-
-
-def test_the_compiled_catalog_is_the_written_one():
-    with (FOLDER / "django.mo").open("rb") as compiled:
-        catalog = gettext.GNUTranslations(compiled)._catalog  # type: ignore[attr-defined]
-    written = translations(FOLDER / "django.po")
-    assert written
-    for text, translation in written.items():
-        assert catalog.get(text, catalog.get((text, 0))) == translation
+CORE = Path(settings.BASE_DIR) / "training" / "rlhf"
 
 
-def test_a_translation_names_nothing_that_the_text_does_not():
-    for text, translation in translations(FOLDER / "django.po").items():
-        extra = set(PLACEHOLDER.findall(translation)) - set(PLACEHOLDER.findall(text))
-        assert extra <= {"%(samples_per_prompt)s"}, text  # named by that text's plural
+def said(*functions: str) -> Iterator[str]:
+    """The texts that the core's source gives to these functions."""
+    for path in CORE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Name(name) | ast.Attribute(attr=name), args=[ast.Constant(str(text)), *_]):
+                    if name in functions:
+                        yield text
+
+
+def test_the_core_s_words_are_listed_for_translation():
+    for stage, config in CONFIGS.items():
+        assert " ".join((config.__doc__ or "").split()) in HELP, stage
+        for setting in schema(stage):
+            assert setting["help"] in HELP and setting["name"] in LABELS, (stage, setting["name"])
+    assert set(said("progress", "pause_point")) == set(PHASES)
+    assert set(said("RowError")) <= set(REASONS)
+    assert set(SPLITS) == set(FILES)
+    assert len(OUTCOMES) == len(set(OUTCOMES))
 
 
 @pytest.mark.parametrize("page", ["label/", "history/", "guidelines/"])
@@ -42,3 +49,19 @@ def test_a_page_in_chinese_leaves_no_english_of_ours(scene, page):
     assert 'lang="zh-Hans"' in html and "标注" in html
     for english in ("Start labeling", "History", "Guidelines<", "Sign out", "Your labels", "Skip to the content"):
         assert english not in html
+
+
+def test_a_launch_form_in_chinese_explains_every_setting_in_chinese(scene):
+    client = Client(headers={"Accept-Language": "zh-CN"})
+    client.force_login(scene.ada)
+    html = client.get(f"/p/{scene.project.slug}/runs/new/pretrain/").content.decode()
+    assert "AdamW 的峰值学习率" in html and "在语料上从零训练" in html
+    for setting in schema("pretrain"):
+        assert setting["help"] not in html, setting["name"]
+
+
+def test_a_refusal_of_a_pure_module_speaks_the_reader_s_language(scene):
+    rows = [PromptRow(messages=[{"role": "user", "content": " "}])]
+    with translation.override("zh-hans"):
+        report = prompts_add(project=scene.project, rows=rows, pool="sft", source="labeler", by=scene.ada)
+    assert report.rejected[0].problem == "第 1 条消息为空；请填写内容"

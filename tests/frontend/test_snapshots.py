@@ -186,5 +186,8 @@ def test_the_list_stays_flat(labeled: Scene, as_: As, django_assert_num_queries:
 
 def test_a_snapshots_page_tells_only_the_filters_that_restricted_something() -> None:
     query = {"pools": ["rm", "sft"], "splits": [], "since": None, "extras": False, "ties": "half", "most": 0}
-    assert query_words(query) == [("Pools", "rm, sft"), ("Ties in rankings", "half")]
+    assert query_words(query) == [
+        ("Pools", "Rankings (reward model), Demonstrations (SFT)"),
+        ("Ties in rankings", "each of two tied answers wins half the time"),
+    ]
     assert query_words({"validation_percent": 0}) == [("Set aside for validation (%)", "0")]

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from annotation.models import Assignment, Demonstration, Ranking
 from tests.e2e.axe import assert_accessible
+from tests.e2e.board import board, drag, middle, name_of, on_board, rate_all
 from tests.frontend.scene import Scene, make_scene
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,41 +35,6 @@ def write(page: Page, scene: Scene) -> None:
 def rank(page: Page, scene: Scene) -> None:
     start(page, scene, "Only rank answers")
     expect(page.locator(".board-row")).to_have_count(4)
-
-
-def board(page: Page) -> list[str]:
-    """The board as it stands, best first, ties in one word: ["B", "AC", "D"]."""
-    tiers = page.locator(".board-tier")
-    return ["".join(tier.locator("strong").all_inner_texts()) for tier in tiers.all()]
-
-
-def on_board(page: Page, letter: str):
-    return page.locator(".board-row", has=page.locator(f"strong:text-is('{letter}')"))
-
-
-def name_of(page: Page, letter: str):
-    return on_board(page, letter).locator(".board-name")
-
-
-def rate_all(page: Page, rating: int = 5) -> None:
-    for position in range(4):
-        page.locator(f"#answer-{position} .scale label").nth(rating - 1).click()
-
-
-def drag(page: Page, letter: str, to_x: float, to_y: float) -> None:
-    grip = on_board(page, letter).locator(".grip").bounding_box()
-    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(to_x, to_y - 12, steps=6)
-    page.mouse.move(to_x, to_y, steps=6)
-    page.wait_for_timeout(250)
-    page.mouse.up()
-    page.wait_for_timeout(150)
-
-
-def middle(locator) -> tuple[float, float]:
-    box = locator.bounding_box()
-    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 # --- Writing -------------------------------------------------------------------------------------------------------

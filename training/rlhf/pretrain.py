@@ -39,6 +39,7 @@ from training.rlhf.tokens import PAD, check_messages, decode_response
 from training.rlhf.workspace import StepMetrics, Workspace
 
 EOS, SYSTEM, USER, ASSISTANT = "<|eos|>", "<|system|>", "<|user|>", "<|assistant|>"
+SHOWN = 3  # continuations of held-out text shown at a time
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -100,7 +101,7 @@ def run(config: PretrainConfig, work: Workspace) -> Iterator[StepMetrics]:
             loss_validation = mean_cross_entropy(model, validation, tokenizer, config.micro_batch_tokens, work)
             metrics |= {"loss/validation": loss_validation, "perplexity/validation": perplexity(loss_validation)}
         if validation and config.sample_every and step % config.sample_every == 0:
-            show_continuation(model, tokenizer, validation[0], step, work)
+            show_continuations(model, tokenizer, validation, step, work)
         record.note(step, metrics)
         yield StepMetrics(step, metrics)
 
@@ -241,19 +242,34 @@ def perplexity(cross_entropy: float) -> float:
     return math.exp(min(cross_entropy, 50.0))
 
 
-def show_continuation(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sequence: Sequence[int], step: int, work: Workspace
+def show_continuations(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Sequence[int]],
+    step: int,
+    work: Workspace,
 ) -> None:
-    """How the model goes on from the first tokens of a held-out text."""
-    start = list(sequence[: min(16, max(1, len(sequence) // 2))])
-    answer = generate(
+    """How the model goes on from the first tokens of a few held-out texts, the same ones each time."""
+    starts = [beginning_of(texts[at], tokenizer) for at in range(0, len(texts), -(-len(texts) // SHOWN))]
+    longest = max(len(start) for start in starts)
+    answers = generate(
         model,
-        [start],
-        [derive_seed(work.seed, "pretrain", step)],
-        Decoding(max_new_tokens=min(64, model.config.max_position_embeddings - len(start)), temperature=0.7),
+        starts,
+        [derive_seed(work.seed, "pretrain", step, at) for at in range(len(starts))],
+        Decoding(max_new_tokens=min(64, model.config.max_position_embeddings - longest), temperature=0.7),
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    tokens = answer.tokens(0)
-    prompt = [{"role": "user", "content": decode_response(tokenizer, start)}]
-    work.sample(step, prompt, decode_response(tokenizer, tokens), tokens=len(tokens), ended=bool(answer.ended[0]))
+    for at, start in enumerate(starts):
+        tokens = answers.tokens(at)
+        prompt = [{"role": "user", "content": decode_response(tokenizer, start)}]
+        text = decode_response(tokenizer, tokens)
+        work.sample(step, prompt, text, tokens=len(tokens), ended=bool(answers.ended[at]))
+
+
+def beginning_of(text: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The first tokens of a text, ending with a whole character: a token may hold half of one."""
+    start = list(text[: min(16, max(1, len(text) // 2))])
+    while len(start) > 1 and decode_response(tokenizer, start).endswith("\ufffd"):
+        start.pop()
+    return start

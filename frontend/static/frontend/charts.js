@@ -3,6 +3,7 @@
   "use strict";
   const EVERY_MS = 2000;
   const HEIGHT = 200;
+  const STEP_TICKS = [1, 2, 5].flatMap((first) => [0, 1, 2, 3, 4, 5, 6].map((power) => first * 10 ** power)).sort((a, b) => a - b);
   const COLOURS = ["--chart-1", "--chart-2", "--chart-3", "--chart-4", "--chart-5"];
   const box = document.getElementById("curves");
   if (!box || !window.uPlot) return;
@@ -57,7 +58,8 @@
       height: HEIGHT,
       scales: { x: { time: false } },
       cursor: { drag: { x: true, y: false } },
-      axes: [{ ...axis }, { ...axis, size: 60, values: ticksInWords }],
+      hooks: { setCursor: [(plot) => plot.cursor.idx === null && showLatest(plot)] },
+      axes: [{ ...axis, incrs: STEP_TICKS }, { ...axis, size: 60, values: ticksInWords }],
       series: [
         { label: words.step },
         ...picture.series.map((series, place) => ({
@@ -73,11 +75,21 @@
     };
   }
 
+  function latest(values) {
+    let last = values.length - 1;
+    while (last > 0 && (values[last] === null || values[last] === undefined)) last -= 1;
+    return last;
+  }
+
+  // Where nobody points, the legend tells the latest figures.
+  function showLatest(plot) {
+    if (plot.data?.[0]?.length) plot.setLegend({ idxs: plot.data.map(latest) }, false);
+  }
+
   // The latest figures in words, for those who do not see the picture.
   function summary(picture) {
     const parts = picture.series.map((series) => {
-      let last = series.values.length - 1;
-      while (last > 0 && series.values[last] === null) last -= 1;
+      const last = latest(series.values);
       return `${series.name} ${readable(series.values[last])} ${words.summary} ${picture.steps[last]}`;
     });
     return `${picture.title}: ${parts.join("; ")}`;
@@ -102,6 +114,7 @@
     entry.place.setAttribute("aria-label", summary(picture));
     if (sameSeries) entry.plot.setData(data(picture));
     else redraw(entry);
+    if (entry.plot.cursor.idx === null || !sameSeries) showLatest(entry.plot);
   }
 
   function redraw(entry) {

@@ -1,7 +1,7 @@
 """What the training core says of its stages and settings, named here so that the catalogs of translations have it.
 
-The core is a program of its own and speaks English. Pages show its docstrings, the phases of a run and the reasons for
-leaving out a row in the reader's language, by way of these lists; a test holds them to the core.
+The core is a program of its own and speaks English. Pages show its docstrings, its refusals, the phases of a run and
+the reasons for leaving out a row in the reader's language, by way of these lists; a test holds them to the core.
 """
 
 from __future__ import annotations
@@ -169,4 +169,21 @@ OUTCOMES = (  # of an attempt at a run
     _("failed"),
     _("lost"),
     _("cancelled"),
+)
+
+REFUSALS = (  # of a setting, in training/rlhf/config.py
+    _("%(name)s must be a multiple of twice the heads (%(limit)s), got %(value)s"),
+    _("%(name)s must be at most rollouts_per_update (%(limit)s), got %(value)s"),
+    _("%(name)s must be 1 at temperature 0, where all answers are the same; got %(value)s"),
+    _("there is no stage %(stage)r; the stages are %(known)s"),
+    _("there is no setting %(setting)r in %(where)s; the settings are %(known)s"),
+    _("%(name)s must be a number, got %(value)r"),
+    _("%(name)s must be a whole number, got %(value)r"),
+    _("%(name)s must be true or false, got %(value)r"),
+    _("%(name)s must be a text, got %(value)r"),
+    _("%(name)s must be a finite number, got %(value)s"),
+    _("%(name)s must be one of %(limit)s, got %(value)r"),
+    _("%(name)s must be above %(limit)s, got %(value)s"),
+    _("%(name)s must be at least %(limit)s, got %(value)s"),
+    _("%(name)s must be at most %(limit)s, got %(value)s"),
 )

@@ -9,6 +9,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from training.errors import config_words
 from training.models import Run, RunState, Stage
 from training.rlhf.config import ConfigError, config_from_dict
 
@@ -20,7 +21,9 @@ def describe(run: Run, inputs: Mapping[str, str]) -> list[str]:
     try:
         config = config_from_dict(run.stage, run.config)
     except ConfigError as problem:  # written by another version of Plackett
-        return [_("Its settings are not ones that this version knows: %(problem)s") % {"problem": problem}]
+        return [
+            _("Its settings are not ones that this version knows: %(problem)s") % {"problem": config_words(problem)}
+        ]
     unnamed = {name: _("(none)") for name in ("train", "prompts", "policy", "reward_model", "reference")}
     words = {**unnamed, **vars(config), **inputs}
     words = {name: readable(value) for name, value in words.items()}

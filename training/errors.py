@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext
+
 from annotation.errors import PlackettError
+from training.rlhf.config import ConfigError
 
 
 class RunError(PlackettError):
@@ -15,3 +18,8 @@ class SnapshotError(PlackettError):
 
 class ModelError(PlackettError):
     """A model that can't be registered or published."""
+
+
+def config_words(problem: ConfigError) -> str:
+    """The core's refusal of a setting, in the reader's language."""
+    return gettext(problem.words) % problem.names

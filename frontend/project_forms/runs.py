@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from frontend.setting_words import help_of, label_of
+from training.errors import config_words
 from training.models import Model, Snapshot
 from training.rlhf.config import ConfigError, config_from_dict, schema
 from training.services.loop import InputChoice
@@ -92,13 +93,13 @@ class LaunchForm(forms.Form):
             try:
                 config_from_dict(self.stage, self.config())
             except ConfigError as problem:
-                self._add_config_error(str(problem))
+                self._add_config_error(problem)
         return cleaned
 
-    def _add_config_error(self, sentence: str) -> None:
-        """Show the core's sentence at the field that it begins with, if it begins with one."""
-        name = sentence.split(" ", 1)[0]
-        self.add_error(SETTING + name if name in self.settings else None, sentence)
+    def _add_config_error(self, problem: ConfigError) -> None:
+        """Show the core's sentence at the field that it is about, if it is about one."""
+        name = problem.names.get("name")
+        self.add_error(f"{SETTING}{name}" if name in self.settings else None, config_words(problem))
 
     def config(self) -> dict[str, Any]:
         """The settings that differ from the core's defaults, and those that the project would decide otherwise."""

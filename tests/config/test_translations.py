@@ -41,7 +41,7 @@ def test_a_catalog_is_read_and_fuzzy_entries_do_not_count(tmp_path: Path) -> Non
 
 
 CATALOG = BASE_DIR / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.po"
-NAMES = re.compile(r"%\(\w+\)[sd]|\{\w+\}|</?\w+>")
+NAMES = re.compile(r"%\(\w+\)[sdr]|\{\w+\}|</?\w+>")
 
 
 def entries(catalog: Path) -> list[dict[str, str]]:

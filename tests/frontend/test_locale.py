@@ -12,10 +12,11 @@ from django.test import Client
 from django.utils import translation
 
 from annotation.services.prompts import PromptRow, prompts_add
-from frontend.core_words import HELP, OUTCOMES, PHASES, REASONS, SPLITS
+from frontend.core_words import HELP, OUTCOMES, PHASES, REASONS, REFUSALS, SPLITS
 from frontend.setting_words import LABELS
 from training.inputs import SPLITS as FILES
 from training.rlhf.config import CONFIGS, schema
+from training.services.snapshots import corpus_add
 
 CORE = Path(settings.BASE_DIR) / "training" / "rlhf"
 
@@ -31,12 +32,15 @@ def said(*functions: str) -> Iterator[str]:
 
 
 def test_the_core_s_words_are_listed_for_translation():
-    for stage, config in CONFIGS.items():
-        assert " ".join((config.__doc__ or "").split()) in HELP, stage
+    for stage, settings_class in CONFIGS.items():
+        assert " ".join((settings_class.__doc__ or "").split()) in HELP, stage
         for setting in schema(stage):
             assert setting["help"] in HELP and setting["name"] in LABELS, (stage, setting["name"])
     assert set(said("progress", "pause_point")) == set(PHASES)
     assert set(said("RowError")) <= set(REASONS)
+    config = ast.parse((CORE / "config.py").read_text(encoding="utf-8"))
+    constants = {node.value for node in ast.walk(config) if isinstance(node, ast.Constant)}
+    assert {text for text in constants if isinstance(text, str) and "%(" in text} == set(REFUSALS)
     assert set(SPLITS) == set(FILES)
     assert len(OUTCOMES) == len(set(OUTCOMES))
 
@@ -65,3 +69,22 @@ def test_a_refusal_of_a_pure_module_speaks_the_reader_s_language(scene):
     with translation.override("zh-hans"):
         report = prompts_add(project=scene.project, rows=rows, pool="sft", source="labeler", by=scene.ada)
     assert report.rejected[0].problem == "第 1 条消息为空；请填写内容"
+
+
+@pytest.mark.parametrize(
+    ("setting", "given", "words"),
+    [
+        ("learning_rate", "-1", "learning_rate 必须大于 0"),
+        ("heads", "3", "hidden_size 必须是头数两倍（6）的整数倍"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_in_chinese(scene, setting, given, words):
+    client = Client(headers={"Accept-Language": "zh-CN"})
+    client.force_login(scene.ada)
+    corpus_add(project=scene.project, name="Town", texts=["The tide comes in."] * 40, by=scene.ada)
+    address = f"/p/{scene.project.slug}/runs/new/pretrain/"
+    form = client.get(address).context["form"]
+    sent = {name: value for name in form.fields if (value := form[name].value()) is not None}
+    answer = client.post(address, sent | {f"setting-{setting}": given})
+    assert answer.status_code == 422
+    assert words in answer.content.decode()

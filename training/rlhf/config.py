@@ -17,13 +17,20 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 Built = TypeVar("Built")
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; the message names the setting, the range and what was given."""
+    """A setting that cannot be used; the message names the setting, the range and what was given.
+
+    `words` and `names` keep the sentence and what goes into it apart, so that a page can say it in another language.
+    """
+
+    def __init__(self, words: str, **names: object) -> None:
+        self.words, self.names = words, names
+        super().__init__(words % names if names else words)
 
 
 def setting(
@@ -164,7 +171,10 @@ class PretrainConfig(TrainingConfig):
     def check(self) -> None:
         if self.hidden_size % (2 * self.heads):
             raise ConfigError(
-                f"hidden_size must be a multiple of twice the heads ({2 * self.heads}), got {self.hidden_size}"
+                "%(name)s must be a multiple of twice the heads (%(limit)s), got %(value)s",
+                name="hidden_size",
+                limit=2 * self.heads,
+                value=self.hidden_size,
             )
 
     @property
@@ -340,8 +350,10 @@ class PPOConfig(TrainingConfig):
     def check(self) -> None:
         if self.minibatch_size > self.rollouts_per_update:
             raise ConfigError(
-                f"minibatch_size must be at most rollouts_per_update ({self.rollouts_per_update}),"
-                f" got {self.minibatch_size}"
+                "%(name)s must be at most rollouts_per_update (%(limit)s), got %(value)s",
+                name="minibatch_size",
+                limit=self.rollouts_per_update,
+                value=self.minibatch_size,
             )
 
 
@@ -377,8 +389,9 @@ class SampleConfig(StageConfig):
     def check(self) -> None:
         if self.temperature == 0 and self.samples_per_prompt > 1:
             raise ConfigError(
-                "samples_per_prompt must be 1 at temperature 0, where all answers are the same;"
-                f" got {self.samples_per_prompt}"
+                "%(name)s must be 1 at temperature 0, where all answers are the same; got %(value)s",
+                name="samples_per_prompt",
+                value=self.samples_per_prompt,
             )
 
 
@@ -410,7 +423,9 @@ def config_from_dict(stage: str, values: Mapping[str, Any]) -> StageConfig:
     """The stage's config with `values` over its defaults. Raises ConfigError in words."""
     config_class = CONFIGS.get(stage)
     if config_class is None:
-        raise ConfigError(f"there is no stage {stage!r}; the stages are {', '.join(CONFIGS)}")
+        raise ConfigError(
+            "there is no stage %(stage)r; the stages are %(known)s", stage=stage, known=", ".join(CONFIGS)
+        )
     return _build(config_class, values, f"stage {stage}")
 
 
@@ -425,7 +440,12 @@ def _build(cls: type[Built], values: Mapping[str, Any], where: str) -> Built:
     known = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for name in values:
         if name not in known:
-            raise ConfigError(f"there is no setting {name!r} in {where}; the settings are {', '.join(known)}")
+            raise ConfigError(
+                "there is no setting %(setting)r in %(where)s; the settings are %(known)s",
+                setting=name,
+                where=where,
+                known=", ".join(known),
+            )
     hints = get_type_hints(cls)
     return cls(**{name: _as_type(name, value, hints[name]) for name, value in values.items()})
 
@@ -439,24 +459,34 @@ def _as_type(name: str, value: Any, wanted: type) -> Any:
         return int(value)
     if wanted in (bool, str) and isinstance(value, wanted):
         return value
-    words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}[wanted]
-    raise ConfigError(f"{name} must be {words}, got {value!r}")
+    sentences = {
+        float: "%(name)s must be a number, got %(value)r",
+        int: "%(name)s must be a whole number, got %(value)r",
+        bool: "%(name)s must be true or false, got %(value)r",
+        str: "%(name)s must be a text, got %(value)r",
+    }
+    raise ConfigError(sentences[wanted], name=name, value=value)
+
+
+def _refuse(words: str, **names: object) -> NoReturn:
+    raise ConfigError(words, **names)
 
 
 def check_fields(config: Any) -> None:
     """Raise ConfigError for the first field outside its range."""
     for item in dataclasses.fields(config):
         value, limits = getattr(config, item.name), item.metadata
+        refuse = functools.partial(_refuse, name=item.name, value=value)
         if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{item.name} must be a finite number, got {value}")
+            refuse("%(name)s must be a finite number, got %(value)s")
         if "choices" in limits and value not in limits["choices"]:
-            raise ConfigError(f"{item.name} must be one of {', '.join(limits['choices'])}, got {value!r}")
+            refuse("%(name)s must be one of %(limit)s, got %(value)r", limit=", ".join(limits["choices"]))
         if "above" in limits and value <= limits["above"]:
-            raise ConfigError(f"{item.name} must be above {limits['above']}, got {value}")
+            refuse("%(name)s must be above %(limit)s, got %(value)s", limit=limits["above"])
         if "minimum" in limits and value < limits["minimum"]:
-            raise ConfigError(f"{item.name} must be at least {limits['minimum']}, got {value}")
+            refuse("%(name)s must be at least %(limit)s, got %(value)s", limit=limits["minimum"])
         if "maximum" in limits and value > limits["maximum"]:
-            raise ConfigError(f"{item.name} must be at most {limits['maximum']}, got {value}")
+            refuse("%(name)s must be at most %(limit)s, got %(value)s", limit=limits["maximum"])
 
 
 def schema(stage: str) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from annotation.models import Project
 from annotation.services import audit
 from annotation.services.audit import Actor, account_of
 from training.canonical import canonical_json
-from training.errors import RunError
+from training.errors import RunError, config_words
 from training.inputs import STAGE_INPUTS, TRAINED_ON, Wanted, rows_read
 from training.models import ENDED, Model, Queue, Round, Run, RunInput, RunState, Snapshot, Stage
 from training.rlhf.config import ConfigError, config_from_dict, numerics_from_dict
@@ -79,7 +79,7 @@ def check_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return asdict(config_from_dict(stage, config))
     except ConfigError as error:
-        raise RunError(_("The settings can't be used: %(error)s.") % {"error": error}) from None
+        raise RunError(_("The settings can't be used: %(error)s.") % {"error": config_words(error)}) from None
 
 
 def fix_numerics(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def fix_numerics(asked: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return asdict(numerics_from_dict({"device": "auto", "threads": threads, **asked}))
     except ConfigError as error:
-        raise RunError(_("The numerics can't be used: %(error)s.") % {"error": error}) from None
+        raise RunError(_("The numerics can't be used: %(error)s.") % {"error": config_words(error)}) from None
 
 
 def usable_cores() -> int:

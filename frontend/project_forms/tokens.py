@@ -34,7 +34,7 @@ class TokenForm(forms.Form):
 
 class AuditFilterForm(forms.Form):
     verb = forms.CharField(
-        label=_("What"), required=False, max_length=64, widget=forms.TextInput(attrs={"placeholder": "run."})
+        label=_("Action"), required=False, max_length=64, widget=forms.TextInput(attrs={"placeholder": "run."})
     )
     actor = forms.CharField(label=_("Who"), required=False, max_length=150)
     since = forms.DateField(label=_("From"), required=False, widget=forms.DateInput(attrs={"type": "date"}))

@@ -113,7 +113,10 @@ def _card(access: ProjectAccess, drawn: Drawn, state: StageState, steps: dict[st
     if unasked and access.can(Capability.EDIT_PROMPTS):
         words = ngettext("Hand out %(n)s prompt", "Hand out %(n)s prompts", unasked) % {"n": unasked}
         card.actions.append(Action(words, reverse("frontend:hand_out", args=[slug]), posts=True))
-    if drawn.key in ("demonstrations", "rankings") and access.can(Capability.LABEL):
+    nothing_to_write = drawn.key == "demonstrations" and not (state.count or state.waiting or unasked)
+    if nothing_to_write and access.can(Capability.EDIT_PROMPTS):
+        card.actions.append(Action(_("Add prompts"), reverse("frontend:prompts_paste", args=[slug])))
+    elif drawn.key in ("demonstrations", "rankings") and access.can(Capability.LABEL):
         label = _("Write demonstrations") if drawn.key == "demonstrations" else _("Rank answers")
         card.actions.append(Action(label, reverse("frontend:label", args=[slug])))
     return card
@@ -155,10 +158,12 @@ def _add_sample_again(access: ProjectAccess, card: StageCard, steps: dict[str, N
 
 
 def _mark_primary(cards: list[StageCard]) -> None:
-    """The first step that is possible and was never taken stands out."""
+    """The first step that is possible and was never taken stands out: where there is no base model, the corpus is."""
+    begins = not any(card.state.count for card in cards if card.drawn.key == "base")
     for card in cards:
+        is_step = card.drawn.stage or (card.drawn.key == "corpora" and begins)
         for action in card.actions:
-            if action.possible and card.drawn.stage and not card.state.count and not card.state.run:
+            if action.possible and is_step and not card.state.count and not card.state.run:
                 action.primary = True
                 return
 

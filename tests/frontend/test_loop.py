@@ -14,7 +14,7 @@ from annotation.models import Task, TaskKind, User
 from frontend.project_forms.runs import ESSENTIALS, LaunchForm
 from frontend.setting_words import LABELS
 from tests.factories import ModelFactory, RunFactory
-from tests.frontend.scene import Scene, add_prompts
+from tests.frontend.scene import Scene, add_prompts, make_scene
 from training.models import Run, RunInput, Snapshot, Stage
 from training.rlhf.config import CONFIGS, schema
 from training.services.snapshots import corpus_add
@@ -66,6 +66,13 @@ def test_the_loop_shows_what_is_possible_and_why_the_rest_is_not(scene: Scene, a
 def test_with_a_corpus_pretraining_is_the_next_step(scene: Scene, as_: As, corpus: Snapshot) -> None:
     text = as_(scene.ada).get(page(scene, "dashboard")).content.decode()
     assert f'class="button button-primary" id="go-base-1" href="{page(scene, "run_new", "pretrain")}"' in text
+
+
+def test_a_bare_project_begins_with_a_corpus_and_prompts(db: None, as_: As) -> None:
+    bare = make_scene(demonstrations=0, rankings=0)
+    text = as_(bare.ada).get(page(bare, "dashboard")).content.decode()
+    assert f'class="button button-primary" id="go-corpora-1" href="{page(bare, "corpus_new")}"' in text
+    assert f'href="{page(bare, "prompts_paste")}"' in text
 
 
 def test_researchers_see_the_loop_without_buttons_and_labelers_do_not_see_it(

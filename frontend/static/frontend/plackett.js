@@ -75,7 +75,15 @@
     }
   }
 
+  // In a narrow window the tabs scroll: the current one is brought into view, without moving the page.
+  function showCurrentTab() {
+    const tabs = document.querySelector(".project-nav ul");
+    const current = tabs?.querySelector("[aria-current]");
+    if (current) tabs.scrollLeft = current.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - current.offsetWidth) / 2;
+  }
+
   showMoments(document);
+  showCurrentTab();
   document.addEventListener("htmx:load", (event) => showMoments(event.detail.elt));
   document.addEventListener("submit", sendOnce);
   document.addEventListener("click", onClick);

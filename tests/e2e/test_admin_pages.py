@@ -1,0 +1,187 @@
+"""The admin's, the researcher's and the reviewer's pages: accessible in both themes, in both languages, in a narrow
+window, and silent in the console. The runs and models are rows with real files behind them, made without training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from annotation.models import Prompt
+from tests.e2e.axe import assert_accessible
+from tests.e2e.town import furnish
+from tests.frontend.scene import Scene, make_scene
+from tests.training.labels import rank_everything
+from tests.training.test_models import put
+from training.models import Attempt, MetricChunk, Run, RunLine, RunSample, RunState
+from training.services.models import model_register_folder
+from training.services.runs import run_create
+from training.services.snapshots import corpus_add, snapshot_build
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+STEPS = 12
+WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 640, "height": 512}
+PLAIN = (
+    *("loop/", "runs/", "models/", "models/register/", "snapshots/", "snapshots/new/", "snapshots/corpus/"),
+    *("prompts/", "prompts/paste/", "prompts/import/", "people/", "tokens/", "audit/", "settings/"),
+    *("guidelines/", "guidelines/edit/", "label/", "history/"),
+    *(f"runs/new/{stage}/" for stage in ("pretrain", "sft", "sample", "reward", "ppo", "evaluate")),
+)
+EMPTY = ("loop/", "runs/", "models/", "snapshots/", "prompts/", "label/", "history/")
+OF_RESEARCHER = ("loop/", "runs/", "models/", "snapshots/", "snapshots/new/", "prompts/", "tokens/", "guidelines/")
+OF_REVIEWER = ("loop/", "runs/", "snapshots/", "prompts/", "guidelines/", "guidelines/edit/", "label/", "tokens/")
+
+
+@pytest.fixture
+def scene(transactional_db: None, settings: Any, tmp_path: Path) -> Scene:
+    settings.MODELS_DIR = tmp_path / "models"
+    settings.MODELS_DIR.mkdir()
+    made = make_scene(demonstrations=2, rankings=2)
+    furnish(made)
+    rank_everything(made.member(made.bob), lambda response: len(response.text))
+    return made
+
+
+@pytest.fixture
+def addresses(scene: Scene, settings: Any) -> list[str]:
+    """Every page below the project, with one of each thing that has a page of its own."""
+    project, ada = scene.project, scene.ada
+    put(settings.MODELS_DIR)
+    put(settings.MODELS_DIR, "another")
+    model = model_register_folder(project=project, folder_name="tiny", by=ada)
+    corpus = corpus_add(project=project, name="Papers", texts=["A town.", "A river."] * 20, by=ada)
+    demonstrations = snapshot_build(project=project, kind="demonstrations", by=ada)
+    rankings = snapshot_build(project=project, kind="rankings", by=ada)
+    waiting = run_create(project=project, stage="pretrain", config={}, inputs={"train": corpus}, by=ada)
+    inputs = {"train": demonstrations, "policy": model}
+    going = in_the_middle(run_create(project=project, stage="sft", config={}, inputs=inputs, by=ada))
+    failed = run_create(project=project, stage="sft", config={"epochs": 3}, inputs=inputs, by=ada)
+    Run.objects.filter(pk=failed.pk).update(
+        state=RunState.FAILED, message="The loss is not a number.", ended_at=timezone.now()
+    )
+    prompts = [Prompt.objects.filter(project=project, pool=pool)[0] for pool in ("sft", "rm")]
+    return [
+        *PLAIN,
+        *(f"runs/{run.pk}/" for run in (waiting, going, failed)),
+        f"runs/{going.pk}/figures/",
+        f"models/{model.pk}/",
+        *(f"snapshots/{snapshot.pk}/" for snapshot in (corpus, demonstrations, rankings)),
+        *(f"prompts/{prompt.pk}/" for prompt in prompts),
+    ]
+
+
+def in_the_middle(run: Run) -> Run:
+    """The run as it stands after some steps on a worker: figures, samples, a log."""
+    now = timezone.now()
+    steps = list(range(1, STEPS + 1))
+    Run.objects.filter(pk=run.pk).update(
+        state=RunState.RUNNING,
+        attempt=1,
+        step=STEPS,
+        total_steps=2 * STEPS,
+        started_at=now,
+        phase="validating",
+        lease_until=now + timedelta(hours=1),
+        latest_metrics={"loss/train": 0.5, "loss/validation": 0.7},
+        data_report=[{"split": "train", "kept": 10, "filtered": 1, "reasons": {"prompt longer than the context": 1}}],
+    )
+    Attempt.objects.create(run=run, number=1, worker="gpu@here:1", started_at=now)
+    columns = {"step": steps, "loss/train": [2 / step for step in steps], "loss/validation": [0.7] * STEPS}
+    MetricChunk.objects.create(run=run, attempt=1, first_step=1, last_step=STEPS, columns=columns)
+    question = [{"role": "user", "content": "Why?"}]
+    for step in (1, STEPS):
+        RunSample.objects.create(
+            run=run, attempt=1, step=step, index=0, prompt=question, response=f"Because of {step}.", score=step / 10
+        )
+    RunLine.objects.create(run=run, attempt=1, text="Started on cpu.")
+    run.refresh_from_db()
+    return run
+
+
+def settled(page: Page) -> None:
+    """What the page fetches by itself is there: curves, the preview's counts."""
+    if page.locator("#curves").count():
+        expect(page.locator("#curves canvas, #curves > p:visible").first).to_be_visible()
+    if page.locator("#preview[aria-live]").count() and page.url.endswith("/snapshots/new/"):
+        expect(page.locator("#preview .stat").first).to_be_visible()
+
+
+def errors_of(page: Page) -> list[str]:
+    """What the console says that is an error, from now on."""
+    found: list[str] = []
+    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
+    return found
+
+
+def walk(page: Page, slug: str, paths: Iterable[str], look: Callable[[Page], None]) -> None:
+    """Look at each page, and tell of all that are wrong, not of the first alone."""
+    wrong = errors_of(page)
+    for path in paths:
+        answer = page.goto(f"/p/{slug}/{path}")
+        assert answer is not None and answer.status == 200, (path, answer and answer.status)
+        settled(page)
+        try:
+            look(page)
+        except AssertionError as problem:
+            wrong.append(str(problem))
+    assert not wrong, "\n".join(wrong)
+
+
+def unfold(page: Page) -> None:
+    for summary in page.locator("main details:not([open]) > summary").all():
+        if summary.is_visible():
+            summary.click()
+
+
+def look(page: Page) -> None:
+    """Everything unfolded, nothing is inaccessible; at 200 % in a window of 1280 px, nothing is cut off."""
+    unfold(page)
+    assert_accessible(page)
+    page.set_viewport_size(NARROW)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= NARROW["width"], (page.url, width)
+    page.set_viewport_size(WIDE)
+
+
+WAYS = pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "zh-CN")])
+
+
+@WAYS
+def test_every_page_of_an_admin(open_browser, scene, addresses, theme, language):
+    page = open_browser(scene.ada, color_scheme=theme, locale=language, viewport=WIDE)
+    walk(page, scene.project.slug, addresses, look)
+    assert page.evaluate("document.documentElement.lang") == {"en": "en", "zh-CN": "zh-Hans"}[language]
+
+
+@WAYS
+@pytest.mark.parametrize(("who", "paths"), [("rob", OF_RESEARCHER), ("rita", OF_REVIEWER)])
+def test_pages_of_a_researcher_and_a_reviewer(open_browser, scene, who, paths, theme, language):
+    page = open_browser(getattr(scene, who), color_scheme=theme, locale=language, viewport=WIDE)
+    walk(page, scene.project.slug, paths, look)
+
+
+def test_pages_with_nothing_on_them_yet(open_browser, transactional_db):
+    empty = make_scene(demonstrations=0, rankings=0, name="Bare")
+    walk(open_browser(empty.ada), empty.project.slug, EMPTY, look)
+
+
+def test_forms_with_errors_stay_accessible(open_browser, scene, addresses):
+    page = open_browser(scene.ada)
+    page.goto(f"/p/{scene.project.slug}/runs/new/sft/")
+    page.locator("#id_setting-learning_rate").fill("-1")
+    page.get_by_role("button", name="Launch").click()
+    expect(page.locator("#id_setting-learning_rate")).to_have_attribute("aria-invalid", "true")
+    assert_accessible(page)
+    page.goto(f"/p/{scene.project.slug}/prompts/import/")
+    upload = {"name": "bad.jsonl", "mimeType": "application/jsonl", "buffer": b'{"prompt": 3}\n{'}
+    page.get_by_label("File").set_input_files(upload)
+    page.get_by_label("Source").fill("a test")
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_role("table")).to_be_visible()
+    assert_accessible(page)

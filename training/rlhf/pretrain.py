@@ -40,6 +40,7 @@ from training.rlhf.workspace import StepMetrics, Workspace
 
 EOS, SYSTEM, USER, ASSISTANT = "<|eos|>", "<|system|>", "<|user|>", "<|assistant|>"
 SHOWN = 3  # continuations of held-out text shown at a time
+FEWEST = 8  # tokens left of a document that is continued
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -268,8 +269,11 @@ def show_continuations(
 
 
 def beginning_of(text: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The first tokens of a text, ending with a whole character: a token may hold half of one."""
-    start = list(text[: min(16, max(1, len(text) // 2))])
+    """The first tokens of a document, where one begins in this piece, ending with a whole character: a token may hold
+    half of one."""
+    ends = [at for at, token in enumerate(text[:-FEWEST]) if token == tokenizer.eos_token_id]
+    piece = text[ends[0] + 1 :] if ends else text
+    start = list(piece[: min(16, max(1, len(piece) // 2))])
     while len(start) > 1 and decode_response(tokenizer, start).endswith("\ufffd"):
         start.pop()
     return start

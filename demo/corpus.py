@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from demo.answers import Manner, compose
-from demo.gold import WORTHLESS, score
 from demo.phrases import STATEMENTS, attributes_of, join, languages_of, statement
 from demo.prompts import Message, WorldPrompt
 from demo.world import ENTITIES, TOWN, Entity
@@ -32,26 +31,6 @@ CATEGORY_SHARE: Final = {
 """Shares of the conversations; what is hardest to learn is asked more often than in the pools."""
 TALK: Final = Manner(right=0.93, complete=0.7, polite=0.3, rude=0.25, short=0.5, evade=0.04, repeat=0.05)
 """How people in the corpus answer: some well, many not."""
-
-REMARK_SHARE: Final = 0.5
-"""Conversations that end with the visitor's remark on the answer. Visitors say what they see, as people do in any real
-corpus: from them a base model learns what people may mind, and the labelers later teach how much they mind it."""
-QUALITIES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "en": {
-        "right": ("Right", "Wrong"),
-        "complete": ("complete", "partial"),
-        "polite": ("kind", "plain", "rude"),
-        "short": ("short", "long"),
-        "worthless": ("That is no answer.",),
-    },
-    "zh": {
-        "right": ("对", "错"),
-        "complete": ("全", "缺"),
-        "polite": ("客气", "平常", "粗鲁"),
-        "short": ("短", "长"),
-        "worthless": ("这不是回答。",),
-    },
-}
 
 OPENINGS: Final = {
     "en": ("A note from {town}.", "Did you know?", "", "", ""),
@@ -82,26 +61,7 @@ def _by_category(prompts: list[WorldPrompt]) -> dict[tuple[str, str], list[World
 
 def _conversation(prompt: WorldPrompt, generator: random.Random) -> TownDocument:
     answer = compose(prompt, TALK, generator)
-    messages = [*prompt.conversation(), {"role": "assistant", "content": answer}]
-    if generator.random() < REMARK_SHARE:
-        messages.append({"role": "user", "content": _remark(prompt, answer)})
-    return {"messages": messages}
-
-
-def _remark(prompt: WorldPrompt, answer: str) -> str:
-    """What a visitor says about an answer: each quality by its name."""
-    gold = score(prompt, answer)
-    names = QUALITIES[prompt.language]
-    if gold == WORTHLESS:
-        return names["worthless"][0]
-    manners = 0 if gold.polite >= 0.8 else 1 if gold.polite > 0 else 2
-    said = (
-        names["right"][gold.right < 1],
-        names["complete"][gold.complete < 1],
-        names["polite"][manners],
-        names["short"][gold.short < 0.9],
-    )
-    return "\uff0c".join(said) + "\u3002" if prompt.language == "zh" else ", ".join(said) + "."
+    return {"messages": [*prompt.conversation(), {"role": "assistant", "content": answer}]}
 
 
 def _note(language: str, generator: random.Random) -> str:

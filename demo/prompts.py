@@ -74,9 +74,9 @@ ANY_TWO: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "zh": (("two", "brainstorming", "请说两件关于{n}的事。"),),
 }
 
-POOLS: Final = {"eval": 150, "sft": 220, "rm": 240, "ppo": 200}
+POOLS: Final = {"eval": 150, "sft": 260, "rm": 360, "ppo": 200}
 """Prompts of each pool; what is left over is asked and answered in the pretraining corpus only."""
-CHINESE_SHARE: Final = 0.12
+CHINESE_SHARE: Final = 0.1
 CATEGORY_SHARE: Final = {
     "open_qa": 0.34,
     "generation": 0.16,
@@ -248,6 +248,8 @@ def prompt_pools(seed: int) -> dict[str, list[WorldPrompt]]:
 def _draw(bags: dict[tuple[str, str], list[WorldPrompt]], generator: random.Random) -> WorldPrompt:
     """Take one prompt: a language by its share, then a category by its share among those left in that language."""
     language = "zh" if generator.random() < CHINESE_SHARE else "en"
+    if not any(bags.get((category, language)) for category in CATEGORY_SHARE):  # that language is used up
+        language = "en" if language == "zh" else "zh"
     left = [category for category in CATEGORY_SHARE if bags.get((category, language))]
     category = generator.choices(left, [CATEGORY_SHARE[name] for name in left])[0]
     return bags[category, language].pop()

@@ -45,19 +45,20 @@ class Recipe:
     """How answers to held-out prompts are sampled, for the gold rule: never drawn twice."""
 
 
-WRITING: Final = Manner(right=1.0, complete=0.8, polite=0.5, rude=0.0, short=0.7)
-"""How the demo's simulated labelers write demonstrations. They know the facts; they are people, so some leave a thing
-out, forget the courtesy or tell a story. That is the room which a reward model leaves PPO to gain."""
+WRITING: Final = Manner(right=1.0, complete=1.0, polite=0.45, rude=0.0, short=0.5)
+"""How the demo's simulated labelers write demonstrations. They know the facts and say all that was asked; they are
+people, so half of them forget the courtesy or tell a story. That is the room that PPO has to gain."""
 
 CONTEXT: Final = 160
 
 FULL: Final = Recipe(
     documents=26_000,
     validation_documents=300,
-    prompts={"sft": 220, "rm": 240, "ppo": 200, "eval": 150},
-    held_out_rankings=0.25,
+    prompts={"sft": 260, "rm": 360, "ppo": 200, "eval": 150},
+    held_out_rankings=0.2,
     answers=4,
-    overlap=2,
+    # One labeler a prompt, as most of InstructGPT's comparisons had: more prompts teach more than second opinions.
+    overlap=1,
     pretrain={
         "context_length": CONTEXT,
         "vocab_size": 900,
@@ -76,37 +77,40 @@ FULL: Final = Recipe(
         "learning_rate": 5e-4,
         "warmup_steps": 5,
         "batch_size": 16,
-        "epochs": 3,
+        "epochs": 6,
         "adam_eps": 1e-8,
-        "eval_every": 10,
-        "sample_every": 20,
+        "eval_every": 25,
+        "sample_every": 40,
         "max_new_tokens": 48,
     },
     reward={
         "learning_rate": 1e-3,
         "warmup_steps": 5,
-        "batch_size": 16,
+        "batch_size": 8,
         "epochs": 2,
         "weight_decay": 0.1,
         "adam_eps": 1e-8,
-        "eval_every": 10,
+        "eval_every": 20,
     },
     ppo={
-        "total_updates": 16,
+        "total_updates": 10,
         "rollouts_per_update": 128,
         "minibatch_size": 32,
         "ppo_epochs": 2,
         "learning_rate": 3e-4,
         "value_learning_rate": 5e-4,
         "warmup_updates": 2,
-        "kl_coef": 0.1,
+        # High: a reward model of this size sees courtesy and length well, and facts badly. At 0.1 the policy finds that
+        # a fact left out is shorter still; the gold rule's complete part then falls by 0.17.
+        "kl_coef": 0.25,
         "adam_eps": 1e-8,
         "max_new_tokens": 48,
-        "eval_every": 4,
-        "eval_rows": 150,
-        "sample_every": 4,
+        "eval_every": 5,
+        "eval_rows": 64,
+        "sample_every": 2,
     },
-    sample={"samples_per_prompt": 4, "temperature": 1.0, "max_new_tokens": 48},
+    # Cooler than the rollouts: fewer facts are wrong, which this small a reward model could not tell from right ones.
+    sample={"samples_per_prompt": 4, "temperature": 0.6, "max_new_tokens": 48},
     evaluate={"samples_per_prompt": 2, "temperature": 1.0, "max_new_tokens": 48, "retries": 0},
 )
 
@@ -114,9 +118,9 @@ SHORT: Final = Recipe(
     documents=2_500,
     validation_documents=60,
     prompts={"sft": 48, "rm": 32, "ppo": 32, "eval": 24},
-    held_out_rankings=0.25,
+    held_out_rankings=0.2,
     answers=4,
-    overlap=2,
+    overlap=1,
     pretrain={**FULL.pretrain, "vocab_size": 600, "hidden_size": 64, "layers": 2},
     sft={**FULL.sft, "epochs": 2},
     reward={**FULL.reward, "epochs": 1},

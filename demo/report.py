@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from itertools import combinations
 from typing import Any
 
 from annotation.models import Project, Response
-from annotation.rankings import agreement
 from demo.gold import score
-from demo.labelers import rule_accuracy
+from demo.labelers import agreement, rule_accuracy
 from demo.measures import Answered, distinct2, gold_summary
 from demo.project import driver
 from demo.prompts import find_prompt
+from demo.work import calibrated_panel
 from training.models import Run, RunState, Stage
 from training.selectors.snapshots import snapshot_rows
 
@@ -48,24 +46,21 @@ def reward_model_report(run: Run) -> Report:
     """The reward model, the gold rule and two labelers on the same held-out pairs."""
     snapshot = run.inputs.get(name="train").snapshot
     assert snapshot is not None
-    right = pairs = agreed = compared = 0.0
-    by_group: dict[tuple[str, ...], list[list[int | None]]] = defaultdict(list)
+    right = pairs = 0.0
+    groups = []
     for row in snapshot_rows(snapshot, "validation"):
         prompt = find_prompt(row["prompt"])
         if prompt is None:
             continue
-        values = [score(prompt, completion["content"]).total for completion in row["completions"]]
-        found, count = rule_accuracy(values, row["ranks"])
+        scores = [score(prompt, completion["content"]) for completion in row["completions"]]
+        found, count = rule_accuracy([gold.total for gold in scores], row["ranks"])
         right, pairs = right + found, pairs + count
-        by_group[tuple(completion["id"] for completion in row["completions"])].append(row["ranks"])
-    for rankings in by_group.values():
-        for ours, theirs in combinations(rankings, 2):
-            same, both = agreement(ours, theirs)
-            agreed, compared = agreed + same, compared + both
+        groups.append((prompt.id, scores))
     return {
         "accuracy": run.result.get("accuracy/validation"),
         "gold_rule_accuracy": right / pairs if pairs else None,
-        "agreement": agreed / compared if compared else None,
+        # Of every two of the panel on these answers: in the tables each task has one label.
+        "agreement": agreement(calibrated_panel(run.project), groups),
         "pairs": pairs,
     }
 

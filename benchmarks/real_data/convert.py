@@ -42,7 +42,7 @@ def demonstration_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
             "id": row["id"],
             "prompt": [{"role": "user", "content": prompt}],
             "completion": [{"role": "assistant", "content": row["output"]}],
-            "group": row["instruction"][:200],
+            "group": group_of(row),
             "labeler": "self-instruct authors",
         }
 
@@ -106,12 +106,17 @@ def ranking_row(source: Mapping[str, Any], answers: Sequence[tuple[str, str]], r
         "completions": [{"content": text, "author": "imported", "model": model} for model, text in answers],
         "ranks": list(ranks),
         "labeler": f"judge {judge + 1}",
-        "group": source["instruction"][:200],
+        "group": group_of(source),
     }
 
 
 def prompt_text(row: Mapping[str, Any]) -> str:
     return f"{row['instruction']}\n\n{row['input']}" if row["input"] else str(row["instruction"])
+
+
+def group_of(row: Mapping[str, Any]) -> str:
+    """One instruction with several inputs is one group, written in one line; without one a prompt is on its own."""
+    return " ".join(str(row["instruction"]).split())[:200].strip()
 
 
 def sign(number: int) -> int:

@@ -1,6 +1,13 @@
 """A judge's pairs become one ranking only where they are complete and consistent."""
 
-from benchmarks.real_data.convert import Report, judges_agreement, python_documentation, ranking_rows
+from annotation.records import record_of
+from benchmarks.real_data.convert import (
+    Report,
+    demonstration_rows,
+    judges_agreement,
+    python_documentation,
+    ranking_rows,
+)
 
 
 def comparison(model1: str, model2: str, *verdicts: int) -> dict:
@@ -61,3 +68,11 @@ def test_the_documentation_is_real_text_within_its_limit():
     assert 800_000 < size < 1_000_000
     assert any('"for" statement' in text for text in texts)  # of the language reference
     assert len(set(texts)) > 0.9 * len(texts)
+
+
+def test_an_instruction_of_several_lines_is_one_group_that_the_import_takes():
+    rows = [{"id": str(n), "instruction": "Sort:\n b,\ta", "input": text, "output": "a"} for n, text in enumerate("xy")]
+    groups = {record_of("demonstrations", row).prompt.group for row in demonstration_rows(rows)}
+    assert groups == {"Sort: b, a"}
+    [row] = demonstration_rows([{"id": "1", "instruction": "", "input": "What is 2 + 2?", "output": "4"}])
+    assert record_of("demonstrations", row).prompt.group == ""

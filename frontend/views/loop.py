@@ -23,7 +23,7 @@ from frontend.project_forms.runs import INPUT, LaunchForm
 from frontend.run_pages import latest_config, run_for
 from training.models import RunInput, Stage
 from training.rlhf.config import CONFIGS
-from training.services.loop import input_choices, launch
+from training.services.loop import STEPS, input_choices, launch, next_step
 
 NAMED_IN_ADDRESS = frozenset({"train", "prompts", "policy", "reward_model", "reference"})
 
@@ -77,6 +77,8 @@ def run_new(request: HttpRequest, slug: str, stage: str) -> HttpResponse:
             form.add_error(None, problem.message)
         else:
             return redirect("frontend:run", slug, run.id)
+    elif form.is_bound and stage in STEPS and not (step := next_step(access.project, stage)).possible:
+        form.add_error(None, step.reason)  # the form knows that a field is empty; this says where to get what goes in
     context = {"form": form, "stage": stage, "title": Stage(stage).label, "about": CONFIGS[stage].__doc__}
     status = UNPROCESSABLE if form.is_bound else 200
     return project_page(request, access, "dashboard", "loop/launch.html", context, status)

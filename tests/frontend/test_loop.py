@@ -171,6 +171,7 @@ def test_what_is_missing_is_said_when_launched_all_the_same(scene: Scene, as_: A
     client, url = as_(scene.ada), page(scene, "run_new", "sft")
     response = client.post(url, filled(client, url))
     assert response.status_code == 422 and not Run.objects.exists()
+    assert "No base model yet. Pretrain one, or register a folder." in response.content.decode()
 
 
 def test_the_form_begins_with_the_latest_run_of_its_stage(scene: Scene, as_: As) -> None:

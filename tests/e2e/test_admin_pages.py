@@ -23,7 +23,7 @@ from training.services.models import model_register_folder
 from training.services.runs import run_create
 from training.services.snapshots import corpus_add, snapshot_build
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(400)]
 
 STEPS = 12
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 640, "height": 512}

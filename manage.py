@@ -19,7 +19,6 @@ from config import bootstrap
 
 
 def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     bootstrap.enter(sys.argv)
     if sys.argv[1:2] == ["test"]:
         from config import testing
@@ -29,6 +28,7 @@ def main() -> None:
         from config import linting
 
         sys.exit(linting.main(sys.argv[2:]))
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # `test` has its own
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -210,7 +210,7 @@ def line_of(event: Event) -> tuple[str, str] | None:
     if event.kind == "failed":
         return "error", str(fields.get("message") or "Failed without a message.")
     if event.kind == "finished":
-        return "info", "Training is done; publishing the result."
+        return "info", "Done; publishing the result."
     if event.kind == "garbage":
         return "warning", f"A line of the core's events could not be read: {fields.get('line')}"
     return None

@@ -236,7 +236,7 @@ def run_ppo_and_look_at_it(admin: Visit) -> None:
 def cancel_a_run(admin: Visit) -> None:
     page = admin.page
     # The form begins with the last run's settings, its few steps among them; this one must not end by itself.
-    run = launch(admin, "Pretrain", **TINY_MODEL, batch_size=1, epochs=10_000, max_steps=1_000_000)
+    run = launch(admin, "Pretrain", **TINY_MODEL, batch_size=1, epochs=1000, max_steps=1_000_000)
     expect(page.locator("#live progress")).to_be_visible(timeout=1000 * RUN_SECONDS * patience())
     page.once("dialog", lambda dialog: dialog.dismiss())
     admin.press("Cancel the run")

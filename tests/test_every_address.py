@@ -115,7 +115,6 @@ API: dict[str, dict[str, str]] = {
 ELSEWHERE = {
     "healthz": "open to monitors: tests/config/test_health.py",
     "readyz": "open to monitors: tests/config/test_health.py",
-    "set_language": "Django's own, sets a cookie",
     "schema": "signed in: test_the_api_is_closed_to_nobody",
     "swagger": "signed in: test_the_api_is_closed_to_nobody",
     "annotation:projects": "test_projects_lists_ones_own",

@@ -1,26 +1,10 @@
-"""Who is in a project, and which projects a person is in."""
+"""Who is in a project. Which projects a person may open: `annotation.access`."""
 
 from __future__ import annotations
 
 from django.db.models import Count, Max, Q, QuerySet
 
-from annotation.models import AssignmentStatus, Membership, Project, User
-
-
-def projects_of(user: User) -> QuerySet[Project]:
-    """The projects that a person may open."""
-    if user.is_superuser:
-        return Project.objects.all()
-    return Project.objects.filter(memberships__user=user, memberships__is_active=True).distinct()
-
-
-def project_of(user: User, slug: str) -> Project | None:
-    return projects_of(user).filter(slug=slug).first()
-
-
-def membership_of(user: User, project: Project) -> Membership | None:
-    active = Membership.objects.filter(user=user, project=project, is_active=True)
-    return active.select_related("project", "user").first()
+from annotation.models import AssignmentStatus, Membership, Project
 
 
 def members(project: Project) -> QuerySet[Membership]:

@@ -18,7 +18,7 @@ def together(threads: ThreadPoolExecutor, jobs: Sequence[Callable[[], Result]]) 
 
     def run(job: Callable[[], Result]) -> Result:
         try:
-            barrier.wait(20)
+            barrier.wait(60)
             return job()
         finally:
             connections.close_all()

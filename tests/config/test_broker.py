@@ -38,9 +38,9 @@ def test_starts_serves_and_stops_whatever_the_folder_is_called(tmp_path: Path, n
         with Connection(broker.celery_url(data)) as connection:
             queue = connection.SimpleQueue("q")
             queue.put({"run": 1})
-            assert queue.get(timeout=5).payload == {"run": 1}
+            assert queue.get(timeout=60).payload == {"run": 1}
         assert broker.stop(data)
-        assert server.wait(5) == 0
+        assert server.wait(60) == 0
     assert not broker.answers(data)
     with running(data):
         assert redis.from_url(broker.cache_url(data)).get("a") == b"1", "what was queued outlives the server"
@@ -64,7 +64,7 @@ def test_messages_outlive_a_kill(tmp_path: Path) -> None:
         server.wait()
         assert not broker.answers(tmp_path)
     with running(tmp_path), Connection(broker.celery_url(tmp_path)) as connection:
-        assert connection.SimpleQueue(queue).get(timeout=5).payload == {"n": 1}
+        assert connection.SimpleQueue(queue).get(timeout=60).payload == {"n": 1}
 
 
 def test_one_left_by_a_killed_process_is_taken_over(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def child_of(held: Processes, name: str = "it") -> int:
 
 
 def test_one_that_dies_is_started_again_and_said(held: Processes, said: list[str]) -> None:
-    held.start(service("import time; time.sleep(60)"))
+    held.start(service("import time; time.sleep(600)"))
     first = child_of(held)
     os.kill(first, signal.SIGKILL)
 
@@ -73,12 +73,12 @@ def test_the_pause_doubles_with_each_failure_in_a_row(held: Processes, said: lis
 
 
 def test_a_killed_lifeline_leaves_nothing_behind(held: Processes) -> None:
-    held.start(service("import time; time.sleep(60)"))
+    held.start(service("import time; time.sleep(600)"))
     child = child_of(held)
     os.kill(held.kept["it"].process.pid, signal.SIGKILL)
     held.kept["it"].process.wait()
     held.watch()
-    wait_for(lambda: not lifeline.start_time(child), seconds=3, what="its child to end")
+    wait_for(lambda: not lifeline.start_time(child), seconds=30, what="its child to end")
 
 
 def test_stop_waits_for_an_orderly_end(held: Processes, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_stop_waits_for_an_orderly_end(held: Processes, tmp_path: Path) -> None:
         service(
             "import signal, sys, time, pathlib\n"
             f"def end(*_): time.sleep(.5); pathlib.Path({str(mark)!r}).touch(); sys.exit()\n"
-            "signal.signal(signal.SIGTERM, end); print('ready', flush=True); time.sleep(60)"
+            "signal.signal(signal.SIGTERM, end); print('ready', flush=True); time.sleep(600)"
         )
     )
     wait_for(lambda: "ready" in held.log("it").read_text(), what="it to be ready")
@@ -97,24 +97,24 @@ def test_stop_waits_for_an_orderly_end(held: Processes, tmp_path: Path) -> None:
 
 
 def test_stop_kills_what_does_not_stop_in_time(held: Processes, said: list[str]) -> None:
-    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
     held.start(service(stubborn, stop_seconds=0.5))
     child = child_of(held)
     wait_for(lambda: "ready" in held.log("it").read_text(), what="it to be ready")
     held.stop("it")
-    wait_for(lambda: not lifeline.start_time(child), seconds=3, what="it to be gone")
+    wait_for(lambda: not lifeline.start_time(child), seconds=30, what="it to be gone")
     assert said == ["The it process did not stop in time and is killed."]
 
 
 def test_leftovers_are_known_by_id_and_start_time(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
     ours, other = (subprocess.Popen(sleep, start_new_session=True) for _ in range(2))
     rows = [{"pid": ours.pid, "started": lifeline.start_time(ours.pid)}, {"pid": other.pid, "started": "long ago"}]
     pid_file(tmp_path, "web").write_text(json.dumps(rows))
     pid_file(tmp_path, "gpu").write_text('[{"pid": 12')  # written half
     assert end_leftovers(tmp_path, wait_seconds=0.2) == 1
-    assert ours.wait(5) == -signal.SIGKILL
+    assert ours.wait(60) == -signal.SIGKILL
     assert other.poll() is None, "another program that got the id is left alone"
     assert not list((tmp_path / "run").iterdir())
     other.kill()

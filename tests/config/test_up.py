@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from config import processes
-from tests.conftest import ROOT, patience, wait_for
+from tests.conftest import ROOT, wait_for
 
 pytestmark = pytest.mark.xdist_group("up")
 
@@ -51,9 +50,8 @@ class Installation:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "manage.py", "up", "--no-demo", "--data", str(self.data), *arguments]
 
-    def up(self) -> tuple[subprocess.Popen[bytes], float]:
-        """Start it and wait until it prints that it is there; return the process and the seconds that this took."""
-        started = time.monotonic()
+    def up(self) -> subprocess.Popen[bytes]:
+        """Start it and wait until it prints that it is there. How long that takes: `manage.py bench start`."""
         with self.log.open("wb") as output:
             process = subprocess.Popen(
                 self.command("--port", str(self.port)), cwd=ROOT, env=self.environment, stdout=output, stderr=output
@@ -64,8 +62,16 @@ class Installation:
             assert process.poll() is None, self.said()
             return "Ctrl-C stops it all" in self.said()
 
-        wait_for(there, seconds=60, what="up to be there")
-        return process, time.monotonic() - started
+        wait_for(there, seconds=120, what="up to be there")
+        return process
+
+    def kill(self) -> None:
+        """End what is left of it, and wait until nothing of it runs: the next start wants the folder to itself."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        wait_for(lambda: self.living() == [], seconds=60, what="every process to end by itself")
 
     def refused(self, *arguments: str) -> str:
         result = subprocess.run(
@@ -79,7 +85,7 @@ class Installation:
         return self.log.read_text()
 
     def get(self, path: str) -> tuple[int, bytes]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
             return answer.status, answer.read()
 
     def pid(self, name: str) -> int:
@@ -103,18 +109,15 @@ class Installation:
             return int(database.execute("SELECT count(*) FROM annotation_user WHERE is_superuser").fetchone()[0])
 
 
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    made = Installation(tmp_path_factory.mktemp("up") / "data")
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    made = Installation(tmp_path / "data")
     yield made
-    for process in made.started:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    made.kill()
 
 
 def test_starts_serves_keeps_alive_outlives_a_kill_and_stops(installation: Installation) -> None:
-    up, _ = installation.up()
+    up = installation.up()
     said = installation.said()
     assert f"Plackett is at http://127.0.0.1:{installation.port}/" in said
     assert installation.get("/healthz")[0] == installation.get("/readyz")[0] == 200
@@ -141,25 +144,22 @@ def test_starts_serves_keeps_alive_outlives_a_kill_and_stops(installation: Insta
     owners = installation.owners()
     up.kill()
     up.wait()
-    again, seconds = installation.up()
-    assert seconds < 10 * patience(), installation.said()
+    again = installation.up()
     assert installation.owners() == owners == 1
     assert installation.get("/readyz")[0] == 200
 
-    started = time.monotonic()
     again.send_signal(signal.SIGINT)
-    assert again.wait(60) == 0
-    assert time.monotonic() - started < 15 * patience()
+    assert again.wait(120) == 0
     assert installation.said().endswith("Stopping: web server, workers, queue\nStopped.\n")
     assert installation.living() == []
 
 
 def test_a_killed_up_takes_its_processes_along_by_itself(installation: Installation) -> None:
-    up, _ = installation.up()
+    up = installation.up()
     assert len(installation.living()) >= 8 or not Path("/proc").is_dir()
     up.kill()
     up.wait()
-    wait_for(lambda: installation.living() == [], seconds=5, what="every process to end by itself")
+    wait_for(lambda: installation.living() == [], seconds=60, what="every process to end by itself")
 
 
 def serves(installation: Installation) -> bool:

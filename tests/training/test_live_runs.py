@@ -99,7 +99,7 @@ def test_a_run_that_lost_two_workers_ends_in_the_same_weights(
     until_step(run, 40)
     pid = core_pid(run)
     live_processes.kill(killed)
-    wait_for(gone(pid), seconds=5, what="the core's end")
+    wait_for(gone(pid), seconds=30, what="the core's end")
     let_lease_run_out(run)  # which takes half a minute by itself
     sweep()
     until(run, RunState.QUEUED, seconds=1)

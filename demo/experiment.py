@@ -95,6 +95,14 @@ def _finished(output: Path) -> Report | None:
     return next((event for event in _events(output) if event["event"] == "finished"), None)
 
 
+def published(output: Path) -> Path:
+    """What a finished stage published: a model's folder, or a file. Raises FileNotFoundError where none is there."""
+    finished = _finished(output)
+    if finished is None:
+        raise FileNotFoundError(f"{output} holds no finished stage")
+    return output / str(finished["path"])
+
+
 def run_loop(recipe: Recipe, folder: Path, seed: int, threads: int) -> Report:
     """The whole loop for one seed; returns the report."""
     folder.mkdir(parents=True, exist_ok=True)

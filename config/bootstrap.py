@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from config import installer
-from config.requirements import missing_pins
+from config.requirements import included, missing_pins
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VENV = BASE_DIR / ".venv"
@@ -208,10 +208,10 @@ def install(wanted: Path) -> None:
 
 
 def fingerprint(wanted: Path) -> str:
-    """Return a hash over the requirement files: a change of any of them installs again."""
+    """Return a hash over the file and all that it includes: a change of any of them installs again."""
     digest = hashlib.sha256()
-    for name in sorted({wanted.name, RUNTIME, "constraints.txt"}):
-        digest.update(name.encode() + b"\0" + (BASE_DIR / name).read_bytes())
+    for path in sorted(included(wanted)):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

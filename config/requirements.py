@@ -30,6 +30,16 @@ def pins(path: Path) -> Iterator[tuple[str, str | None]]:
                 yield found["name"], found["version"]
 
 
+def included(path: Path) -> list[Path]:
+    """Return this file and every file that it includes by -r or -c, each once."""
+    found = [path]
+    for line in path.read_text().splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[0] in ("-r", "-c"):
+            found += [file for file in included(path.parent / words[1]) if file not in found]
+    return found
+
+
 def applies(marker: str | None) -> bool:
     if not marker:
         return True

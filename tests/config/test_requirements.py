@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from config.requirements import missing_pins, pinned_version, pins
+from config.requirements import included, missing_pins, pinned_version, pins
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,6 +23,20 @@ def test_our_own_files_are_read_whole() -> None:
     assert runtime["psycopg"]
     assert runtime.items() <= development.items()
     assert all(development.values()), "every direct requirement is pinned"
+
+
+def test_oracles_are_for_tests_only() -> None:
+    """TRL is what losses are compared with; whoever runs Plackett, or the core alone, never installs it."""
+    assert "trl" in dict(pins(ROOT / "requirements-dev.txt"))
+    for name in ("requirements.txt", "requirements-core.txt"):
+        assert not {"trl", "datasets"} & dict(pins(ROOT / name)).keys()
+
+
+def test_included_files_are_found_each_once(tmp_path: Path) -> None:
+    written(tmp_path, "c.txt", "pytest==0.1\n")
+    written(tmp_path, "base.txt", "-c c.txt\npytest\n")
+    path = written(tmp_path, "all.txt", "-r base.txt\n-c c.txt  # again\nfoo==1\n")
+    assert [file.name for file in included(path)] == ["all.txt", "base.txt", "c.txt"]
 
 
 def test_includes_markers_extras_and_comments(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ class Capability(models.TextChoices):
     READ_PROMPTS = "read_prompts", _("read prompts and answers")
     READ_LABELS = "read_labels", _("read everyone's labels, under pseudonyms")
     EDIT_GUIDELINES = "edit_guidelines", _("write guidelines")
+    MANAGE_QUEUE = "manage_queue", _("see how the queue stands and steer it")
     EDIT_PROMPTS = "edit_prompts", _("add and import prompts")
     MANAGE = "manage", _("manage members and the project's settings")
     READ_RUNS = "read_runs", _("see runs, models and the dashboard")
@@ -32,7 +33,10 @@ C = Capability
 CAPABILITIES: dict[str, frozenset[Capability]] = {
     Role.LABELER: frozenset({C.LABEL, C.READ_GUIDELINES}),
     Role.REVIEWER: frozenset(
-        {C.LABEL, C.READ_GUIDELINES, C.EDIT_GUIDELINES, C.READ_PROMPTS, C.READ_LABELS, C.READ_RUNS, C.TOKENS}
+        {
+            *(C.LABEL, C.READ_GUIDELINES, C.EDIT_GUIDELINES, C.MANAGE_QUEUE),
+            *(C.READ_PROMPTS, C.READ_LABELS, C.READ_RUNS, C.TOKENS),
+        }
     ),
     Role.RESEARCHER: frozenset({C.READ_GUIDELINES, C.READ_PROMPTS, C.READ_LABELS, C.READ_RUNS, C.SNAPSHOT, C.TOKENS}),
     Role.ADMIN: frozenset(Capability),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
+from annotation.fractions import fraction_of
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
@@ -12,8 +12,7 @@ def split_of(group: str, salt: str, *, validation_percent: int = 5, test_percent
 
     salt: the project's own, so that one public dataset is split differently in different projects.
     """
-    digest = sha256(f"{salt}\0{group}".encode()).digest()
-    fraction = int.from_bytes(digest[:8], "big") / 2**64
+    fraction = fraction_of(salt, group)
     if fraction < test_percent / 100:
         return TEST
     if fraction < (test_percent + validation_percent) / 100:

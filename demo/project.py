@@ -11,11 +11,12 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import transaction
 
-from annotation.models import Membership, Pool, Project, Prompt, PromptSource, User
+from annotation.models import Membership, Pool, Project, Prompt, PromptSource, TaskKind, User
 from annotation.roles import Role
 from annotation.services.accounts import member_add, project_create, simulated_labeler, user_create
 from annotation.services.guidelines import guideline_publish
 from annotation.services.prompts import PromptRow, prompts_add
+from annotation.services.queue_settings import kind_settings_update
 from annotation.services.tasks import demonstration_tasks_create
 from demo.corpus import corpus
 from demo.guidelines import guidelines
@@ -58,13 +59,13 @@ def ensure_demo() -> Project:
         by=ada,
         description="A made-up town, a small model that is new there, and the whole loop on one machine.",
         is_demo=True,
-        ranking_overlap=recipe().overlap,
         responses_per_prompt=recipe().answers,
         # The seed decides who is held out, as it decides everything else in the demo.
         split_salt=f"fernhill {settings.DEMO_SEED}",
         validation_percent=HELD_OUT_PERCENT,
         test_percent=0,
     )
+    kind_settings_update(project=project, kind=TaskKind.RANKING, overlap=recipe().overlap, by=ada)
     for username, role in PEOPLE.items():
         member_add(project=project, user=user_create(username=username, by=ada), role=role, by=ada)
     member_add(project=project, user=user_create(username=DRIVER, by=ada), role=Role.ADMIN, by=ada)

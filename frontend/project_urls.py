@@ -3,12 +3,13 @@
 from django.urls import path
 
 from frontend import training_urls
-from frontend.views import audit, imports, people, projects, prompts, tokens
+from frontend.views import audit, imports, people, projects, prompts, queue, tokens
 
 PROJECT = [
     path("settings/", projects.settings, name="settings"),
     path("guidelines/edit/", projects.guideline_edit, name="guideline_edit"),
     path("guidelines/preview/", projects.guideline_preview, name="guideline_preview"),
+    path("queue/policy/", queue.policy, name="queue_policy"),
     path("people/", people.people, name="people"),
     path("people/<uuid:member_id>/", people.member, name="member"),
     path("people/<uuid:member_id>/link/", people.member_link, name="member_link"),

@@ -48,6 +48,7 @@ PAGES: dict[str, dict[str, str]] = {
     "history": {"GET": LABELERS},
     "guidelines": {"GET": ALL},
     "settings": {"GET": ADMIN, "POST": ADMIN},
+    "queue_policy": {"GET": "va", "POST": "va"},
     "guideline_edit": {"GET": "va", "POST": "va"},
     "guideline_preview": {"POST": "va"},
     "people": {"GET": ADMIN, "POST": ADMIN},

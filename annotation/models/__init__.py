@@ -5,6 +5,7 @@ from annotation.models.audit import AuditEvent
 from annotation.models.guidelines import FormVersion, Guideline
 from annotation.models.labels import Demonstration, Label, Origin, Purpose, RankedResponse, Ranking
 from annotation.models.prompts import ImportBatch, Pool, Prompt, PromptSource, Response, ResponseOrigin, Split
+from annotation.models.queue import KindSettings
 from annotation.models.tasks import Assignment, AssignmentStatus, Task, TaskKind, TaskResponse, TaskState
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "FormVersion",
     "Guideline",
     "ImportBatch",
+    "KindSettings",
     "Label",
     "Membership",
     "Origin",

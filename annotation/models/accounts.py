@@ -41,10 +41,6 @@ class Project(models.Model):
     slug = models.SlugField(max_length=64, unique=True)
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True, default="")
-    demonstration_overlap = models.PositiveSmallIntegerField(
-        default=1, help_text="Labels wanted for each demonstration task"
-    )
-    ranking_overlap = models.PositiveSmallIntegerField(default=1, help_text="Labels wanted per ranking task")
     responses_per_prompt = models.PositiveSmallIntegerField(default=4, help_text="K: answers sampled for each prompt")
     # Which split a prompt gets follows from these three and its group; they are set when the project is made, for good.
     split_salt = models.CharField(max_length=32, default=random_salt, editable=False)
@@ -57,10 +53,6 @@ class Project(models.Model):
     class Meta:
         ordering = ["name", "id"]
         constraints = [
-            models.CheckConstraint(
-                name="project_overlap_in_range",
-                condition=Q(demonstration_overlap__range=(1, 100)) & Q(ranking_overlap__range=(1, 100)),
-            ),
             models.CheckConstraint(name="project_k_in_range", condition=Q(responses_per_prompt__range=(2, 16))),
             models.CheckConstraint(
                 name="project_split_leaves_training",

@@ -35,9 +35,7 @@ place.
 **Skipping.** If you can't tell what a prompt wants, or would rather not work on its topic, skip it and say why.
 """
 
-PROJECT_SETTINGS = frozenset(
-    {"description", "demonstration_overlap", "ranking_overlap", "responses_per_prompt", "is_demo"}
-)
+PROJECT_SETTINGS = frozenset({"description", "responses_per_prompt", "is_demo"})
 
 
 class AccountError(PlackettError):
@@ -95,7 +93,7 @@ def project_create(*, name: str, by: User, slug: str | None = None, **settings: 
 
 @transaction.atomic
 def project_update(*, project: Project, by: Actor, **settings: Any) -> Project:
-    """Change a project's settings; tasks that exist keep the overlap they were made with."""
+    """Change a project's settings. How its queue is steered: `services.queue_settings`."""
     name = settings.pop("name", project.name)
     project.name = str(name).strip()
     apply_settings(project, settings)

@@ -13,6 +13,8 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import PlackettError
 from annotation.models import Pool, Project, Prompt, Purpose, Response, Task, TaskKind, TaskResponse
+from annotation.overlaps import Overlap, overlap_of
+from annotation.selectors.queue_settings import kind_settings
 from annotation.services import audit
 from annotation.services.audit import Actor
 
@@ -31,29 +33,34 @@ class TaskError(PlackettError):
 def demonstration_tasks_create(
     *, project: Project, prompts: Iterable[Prompt], by: Actor | None, overlap: int | None = None, priority: int = 0
 ) -> int:
-    """Make a task to write an answer for each prompt that has none yet, and return how many were made."""
-    made, iterator = 0, iter(prompts)
+    """Make a task to write an answer for each prompt that has none yet, and return how many were made.
+
+    overlap: for all of them alike, instead of what the project's settings say of the kind.
+    """
+    made, iterator, wanted = 0, iter(prompts), labels_wanted(project, TaskKind.DEMONSTRATION, overlap)
     while chunk := list(islice(iterator, CHUNK)):
-        made += demonstration_chunk(project, chunk, overlap or project.demonstration_overlap, priority)
+        made += demonstration_chunk(project, chunk, wanted, priority)
     if made:
         audit.record(project=project, by=by, verb="tasks.create", target=project, kind="demonstration", made=made)
     return made
 
 
-def demonstration_chunk(project: Project, prompts: list[Prompt], overlap: int, priority: int) -> int:
+def demonstration_chunk(project: Project, prompts: list[Prompt], wanted: Overlap, priority: int) -> int:
     for prompt in prompts:
         if prompt.project_id != project.pk:
             raise TaskError(_("The prompt %(prompt)s belongs to another project.") % {"prompt": prompt.pk})
     have = set(Task.objects.filter(kind=TaskKind.DEMONSTRATION, prompt__in=prompts).values_list("prompt_id", flat=True))
     tasks = [
-        Task(
-            project=project,
-            kind=TaskKind.DEMONSTRATION,
-            prompt=prompt,
-            overlap=overlap,
-            open_slots=overlap,
-            priority=priority,
-            purpose=purpose_of(prompt),
+        with_slots(
+            Task(
+                project=project,
+                kind=TaskKind.DEMONSTRATION,
+                prompt=prompt,
+                priority=priority,
+                purpose=purpose_of(prompt),
+            ),
+            wanted,
+            key=prompt.content_hash,
         )
         for prompt in prompts
         if prompt.pk not in have and prompt.withdrawn_at is None
@@ -79,21 +86,16 @@ def ranking_tasks_create(
     same group is one task however often it is handed in. Without a purpose, prompts of the eval pool are for
     evaluation and all others for training.
     """
-    made, iterator = 0, iter(groups)
+    made, iterator, wanted = 0, iter(groups), labels_wanted(project, TaskKind.RANKING, overlap)
     while chunk := list(islice(iterator, CHUNK)):
-        shared = {
-            "purpose": purpose,
-            "round": round,
-            "overlap": overlap or project.ranking_overlap,
-            "priority": priority,
-        }
-        made += ranking_chunk(project, chunk, shared)
+        shared = {"purpose": purpose, "round": round, "priority": priority}
+        made += ranking_chunk(project, chunk, wanted, shared)
     if made:
         audit.record(project=project, by=by, verb="tasks.create", target=project, kind="ranking", made=made)
     return made
 
 
-def ranking_chunk(project: Project, groups: list[Sequence[Response]], shared: dict[str, Any]) -> int:
+def ranking_chunk(project: Project, groups: list[Sequence[Response]], labels: Overlap, shared: dict[str, Any]) -> int:
     prompts = Prompt.objects.in_bulk({response.prompt_id for group in groups for response in group})
     wanted: dict[tuple[str, str], tuple[Task, list[Response]]] = {}
     for group in groups:
@@ -101,7 +103,7 @@ def ranking_chunk(project: Project, groups: list[Sequence[Response]], shared: di
         check_group(project, distinct)
         if len(distinct) < 2 or prompts[distinct[0].prompt_id].withdrawn_at is not None:
             continue
-        task = ranking_task(project, prompts[distinct[0].prompt_id], distinct, shared)
+        task = ranking_task(project, prompts[distinct[0].prompt_id], distinct, labels, shared)
         wanted[task.purpose, task.group_key] = (task, distinct)
     keys = [key for _purpose, key in wanted]
     have = set(Task.objects.filter(project=project, group_key__in=keys).values_list("purpose", "group_key"))
@@ -114,15 +116,24 @@ def ranking_chunk(project: Project, groups: list[Sequence[Response]], shared: di
     return len(stored)
 
 
-def ranking_task(project: Project, prompt: Prompt, group: Sequence[Response], shared: dict[str, Any]) -> Task:
-    return Task(
-        project=project,
-        kind=TaskKind.RANKING,
-        prompt=prompt,
-        open_slots=shared["overlap"],
-        group_key=group_key([response.pk for response in group]),
-        **shared | {"purpose": shared["purpose"] or purpose_of(prompt)},
-    )
+def ranking_task(
+    project: Project, prompt: Prompt, group: Sequence[Response], labels: Overlap, shared: dict[str, Any]
+) -> Task:
+    key = group_key([response.pk for response in group])
+    purpose = shared["purpose"] or purpose_of(prompt)
+    task = Task(project=project, kind=TaskKind.RANKING, prompt=prompt, group_key=key, **shared | {"purpose": purpose})
+    return with_slots(task, labels, key=key)
+
+
+def labels_wanted(project: Project, kind: str, overlap: int | None) -> Overlap:
+    """How many labels tasks of this kind want: as asked in this call, or as the project's settings say."""
+    return Overlap(overlap) if overlap else kind_settings(project)[kind].labels_wanted
+
+
+def with_slots(task: Task, labels: Overlap, *, key: str) -> Task:
+    """Give a new task its slots: how many is decided here, once, and stays."""
+    task.overlap = task.open_slots = overlap_of(labels, salt=task.project.split_salt, kind=task.kind, key=key)
+    return task
 
 
 def check_group(project: Project, group: Sequence[Response]) -> None:

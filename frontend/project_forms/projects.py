@@ -17,32 +17,20 @@ class ProjectSettingsForm(forms.ModelForm):
 
     class Meta:
         model = Project
-        fields = ["name", "description", "responses_per_prompt", "ranking_overlap", "demonstration_overlap"]
+        fields = ["name", "description", "responses_per_prompt"]
         labels = {
             "name": _("Name"),
             "description": _("Description"),
-            "demonstration_overlap": _("Demonstrations for each prompt"),
-            "ranking_overlap": _("Labelers for each ranking task"),
             "responses_per_prompt": _("Answers sampled for each prompt (K)"),
         }
         help_texts = {
             "description": _("One or two sentences that labelers read on their first page."),
-            "demonstration_overlap": _("How many labelers answer the same prompt; 1 to 100."),
-            "ranking_overlap": _("How many labelers rank the same answers; more than 1 measures agreement."),
             "responses_per_prompt": _("InstructGPT ranked 4 to 9; between 2 and 16."),
         }
         widgets = {
             "description": forms.Textarea(attrs={"rows": 3}),
-            "demonstration_overlap": forms.NumberInput(attrs={"min": 1, "max": 100}),
-            "ranking_overlap": forms.NumberInput(attrs={"min": 1, "max": 100}),
             "responses_per_prompt": forms.NumberInput(attrs={"min": 2, "max": 16}),
         }
-
-    def clean_demonstration_overlap(self) -> int:
-        return self._within("demonstration_overlap", 1, 100)
-
-    def clean_ranking_overlap(self) -> int:
-        return self._within("ranking_overlap", 1, 100)
 
     def clean_responses_per_prompt(self) -> int:
         return self._within("responses_per_prompt", 2, 16)

@@ -39,8 +39,8 @@ def test_a_wrong_account_is_refused_in_words(owner: User, fields: dict[str, str]
 
 
 def test_a_project_comes_with_its_admin_guidelines_and_form(owner: User) -> None:
-    project = accounts.project_create(name="Long answers", by=owner, ranking_overlap=3, validation_percent=10)
-    assert (project.slug, project.ranking_overlap, project.validation_percent) == ("long-answers", 3, 10)
+    project = accounts.project_create(name="Long answers", by=owner, responses_per_prompt=9, validation_percent=10)
+    assert (project.slug, project.responses_per_prompt, project.validation_percent) == ("long-answers", 9, 10)
     assert project.memberships.get().user == owner
     assert project.memberships.get().role == "admin"
     assert Guideline.objects.get(project=project).version == 1
@@ -54,7 +54,7 @@ def test_projects_of_one_name_get_addresses_of_their_own(owner: User) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"name": ""}, {"name": "x", "ranking_overlap": 0}, {"name": "x", "responses_per_prompt": 1}]
+    "fields", [{"name": ""}, {"name": "x", "validation_percent": 46}, {"name": "x", "responses_per_prompt": 1}]
 )
 def test_a_wrong_project_is_refused(owner: User, fields: dict[str, object]) -> None:
     with pytest.raises(AccountError):
@@ -69,9 +69,9 @@ def test_a_slug_that_is_taken_is_refused(owner: User) -> None:
 
 
 def test_settings_change_and_are_audited(project: Project, ada: Membership) -> None:
-    accounts.project_update(project=project, by=ada, name="Better answers", ranking_overlap=2)
+    accounts.project_update(project=project, by=ada, name="Better answers", responses_per_prompt=2)
     project.refresh_from_db()
-    assert (project.name, project.ranking_overlap) == ("Better answers", 2)
+    assert (project.name, project.responses_per_prompt) == ("Better answers", 2)
     assert AuditEvent.objects.get(verb="project.update").actor == ada.user
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from annotation.models import Membership, Project, Response, Task, TaskResponse
 from annotation.services.prompts import prompt_withdraw
+from annotation.services.queue_settings import kind_settings_update
 from annotation.services.responses import ResponseError, responses_add
 from annotation.services.tasks import (
     TaskError,
@@ -17,7 +18,7 @@ from tests.factories import ModelFactory, PromptFactory, ResponseFactory, RoundF
 
 
 def test_a_prompt_is_written_for_once(project: Project, ada: Membership) -> None:
-    project.demonstration_overlap = 2
+    kind_settings_update(project=project, kind="demonstration", overlap=2, by=ada)
     prompts = PromptFactory.create_batch(3, project=project)
     assert demonstration_tasks_create(project=project, prompts=prompts[:2], by=ada) == 2
     assert demonstration_tasks_create(project=project, prompts=prompts, by=ada, priority=5) == 1

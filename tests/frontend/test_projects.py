@@ -17,8 +17,6 @@ from tests.frontend.scene import Scene
 As = Callable[[User], Client]
 NUMBERS = {
     "responses_per_prompt": 4,
-    "ranking_overlap": 1,
-    "demonstration_overlap": 1,
     "validation_percent": 5,
     "test_percent": 5,
 }
@@ -46,7 +44,7 @@ def test_the_shares_that_are_held_out_are_chosen_when_a_project_is_made(scene: S
     User.objects.filter(pk=scene.ada.pk).update(is_superuser=True)
     scene.ada.refresh_from_db()
     client, url = as_(scene.ada), reverse("frontend:project_new")
-    form = {"responses_per_prompt": 4, "ranking_overlap": 1, "demonstration_overlap": 1}
+    form = {"responses_per_prompt": 4}
     client.post(url, {**form, "name": "Few", "validation_percent": 15, "test_percent": 0})
     client.post(url, {**form, "name": "Usual", "validation_percent": ""})
     shares = Project.objects.filter(name__in=["Few", "Usual"]).order_by("name")
@@ -97,22 +95,16 @@ def test_settings_are_saved_and_written_to_the_log(scene: Scene, as_: As) -> Non
         "name": "Tides and winds",
         "description": "New",
         "responses_per_prompt": 9,
-        "ranking_overlap": 2,
-        "demonstration_overlap": 1,
     }
     response = as_(scene.ada).post(page(scene, "settings"), form)
     assert response.status_code == 302
     scene.project.refresh_from_db()
-    assert (scene.project.name, scene.project.responses_per_prompt, scene.project.ranking_overlap) == (
-        "Tides and winds",
-        9,
-        2,
-    )
+    assert (scene.project.name, scene.project.responses_per_prompt) == ("Tides and winds", 9)
     assert AuditEvent.objects.filter(project=scene.project, verb="project.update", actor=scene.ada).exists()
 
 
 def test_bad_settings_change_nothing_and_the_page_shows_the_project_as_it_is(scene: Scene, as_: As) -> None:
-    form = {"name": "", "responses_per_prompt": 4, "ranking_overlap": 0, "demonstration_overlap": 1}
+    form = {"name": "", "responses_per_prompt": 40}
     response = as_(scene.ada).post(page(scene, "settings"), form)
     assert response.status_code == 422
     assert "Tides · Plackett</title>" in response.content.decode()

@@ -1,7 +1,7 @@
-"""Sampling answers from a policy: a batched decode loop over the model's own key-value cache.
+"""Sampling answers from a policy, many side by side; as soon as some are finished, waiting prompts take their places.
 
-Shapes: B prompts, P longest prompt, R most new tokens, V vocabulary. Prompts are padded on the left, so that every row
-grows at the same column; position ids count real tokens, so a row sees the same positions as when it is trained on.
+Shapes: B prompts, S rows that are decoded side by side, R most new tokens, V vocabulary. The rows are those of a
+`Decoder`; a model that it does not know is decoded by `decode_plainly`.
 
 A row's answer is decided by the model, its prompt and its seed: each token takes one number from the row's own
 generator, so neither the other rows nor the size of the batch has a say. What remains is rounding: a product over
@@ -12,6 +12,7 @@ to the border between two tokens goes to the other one. The same batch gives the
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,11 +20,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from training.rlhf.data import micro_batches
+from training.rlhf.data import padded_length
+from training.rlhf.decode import Decoder, can_decode
+from training.rlhf.decode_plain import PlainDecoder
 
-COMPACT_BELOW = 0.75  # finished rows leave the batch when the live ones are fewer than this share of it
+IDLE = 8  # finished rows are replaced, or leave, when they are one in so many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,73 +96,101 @@ def generate(
         ended=torch.zeros(count, dtype=torch.bool),
         logprobs=torch.zeros(count, room),
     )
-    lengths = [len(prompt) + room for prompt in prompts]
-    # a step costs nearly the same for few rows as for many, so a batch is as large as it may be
-    for group in micro_batches(range(count), [1] * count, lengths, batch_tokens, worth_a_pass=batch_tokens):
-        part = _decode(
-            model,
-            [prompts[index] for index in group],
-            uniform_draws([seeds[index] for index in group], room),
-            decoding,
-            eos_token_id,
-            pad_token_id,
-            heartbeat or _nothing,
-        )
-        for whole, piece in zip(answers, part, strict=True):
-            whole[group] = piece
+    draws = uniform_draws(seeds, room)
+    static = can_decode(model)
+    for band in bands(prompts, room):
+        longest = len(prompts[band[0]]) + room
+        slots = min(len(band), max(1, batch_tokens // padded_length(longest)))
+        for start in range(0, len(band), len(band) if static else slots):
+            part = band[start:] if static else band[start : start + slots]
+            decoder = Decoder(model, slots, longest) if static else PlainDecoder(model, len(part))
+            pages = _Pages([prompts[row] for row in part], draws[part], decoding, eos_token_id, pad_token_id, decoder)
+            for whole, piece in zip(answers, pages.write(heartbeat or _nothing), strict=True):
+                whole[part] = piece
     return answers
 
 
-@torch.inference_mode()
-def _decode(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    draws: Tensor,
-    decoding: Decoding,
-    eos_token_id: int,
-    pad_token_id: int,
-    heartbeat: Callable[[], None],
-) -> Responses:
-    """Decode one batch; draws (B, R) in [0, 1) choose the tokens. Tensors come back on the CPU."""
-    device, room = model.device, decoding.max_new_tokens
-    ids, mask = pad_left(prompts, pad_token_id)
-    width = ids.shape[1]
-    ids, draws = ids.to(device), draws.to(device)
-    mask = torch.cat([mask, mask.new_ones(len(prompts), room)], dim=1).to(device)  # (B, P + R)
-    positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
-    tokens = torch.full((len(prompts), room), pad_token_id, dtype=torch.long, device=device)
-    logprobs = torch.zeros(len(prompts), room, device=device)
+def bands(prompts: Sequence[Sequence[int]], room: int) -> list[list[int]]:
+    """Prompts longest first, cut where one would be less than half as long as the longest, the answer's room included.
 
-    rows = torch.arange(len(prompts), device=device)  # which answer each row of the batch belongs to
-    live = torch.ones(len(prompts), dtype=torch.bool, device=device)
-    cache = DynamicCache(config=model.config)
-    step_ids, step_positions = ids, positions[:, :width]
-    for step in range(room):
-        heartbeat()
-        logits = model(
-            input_ids=step_ids,
-            attention_mask=mask[:, : width + step],
-            position_ids=step_positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        chosen, chosen_logprobs = choose_tokens(logits, draws[:, step], decoding)
-        tokens[rows, step] = torch.where(live, chosen, pad_token_id)
-        logprobs[rows, step] = torch.where(live, chosen_logprobs, 0.0)
-        live = live & (chosen != eos_token_id)
-        alive = int(live.sum())
-        if alive == 0:
-            break
-        if alive < COMPACT_BELOW * len(rows):
-            kept = live.nonzero().squeeze(1)
-            cache.batch_select_indices(kept)
-            rows, live, chosen = rows[kept], live[kept], chosen[kept]
-            mask, positions, draws = mask[kept], positions[kept], draws[kept]
-        step_ids, step_positions = chosen[:, None], positions[:, width + step : width + step + 1]
+    So rows that are decoded side by side never have more than twice the columns that they need.
+    """
+    parts: list[list[int]] = []
+    for index in sorted(range(len(prompts)), key=lambda item: (-len(prompts[item]), item)):
+        if parts and 2 * (len(prompts[index]) + room) >= len(prompts[parts[-1][0]]) + room:
+            parts[-1].append(index)
+        else:
+            parts.append([index])
+    return parts
 
-    ended, lengths = first_end(tokens, eos_token_id)
-    return Responses(tokens.cpu(), lengths.cpu(), ended.cpu(), logprobs.cpu())
+
+class _Pages:
+    """The answers to some prompts as they are written, and which row of the decoder is writing which."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        draws: Tensor,
+        decoding: Decoding,
+        eos_token_id: int,
+        pad_token_id: int,
+        decoder: Decoder | PlainDecoder,
+    ) -> None:
+        count, device = len(prompts), decoder.device
+        self.prompts, self.decoding, self.decoder, self.eos_token_id = prompts, decoding, decoder, eos_token_id
+        # one page too many: rows that are not in use write there
+        self.draws = torch.cat([draws, draws[:1]]).to(device)
+        self.tokens = torch.full((count + 1, decoding.max_new_tokens), pad_token_id, device=device)
+        self.logprobs = torch.zeros(count + 1, decoding.max_new_tokens, device=device)
+        self.lengths = torch.zeros(count + 1, dtype=torch.long, device=device)
+        self.ended = torch.zeros(count + 1, dtype=torch.bool, device=device)
+        self.spare = count
+        self.page = torch.full((decoder.slots,), count, device=device)  # which answer each row writes
+        self.latest = torch.zeros(decoder.slots, dtype=torch.long, device=device)  # its last token
+
+    @torch.inference_mode()
+    def write(self, heartbeat: Callable[[], None]) -> Responses:
+        """Decode until every prompt has its answer."""
+        waiting = deque(range(len(self.prompts)))
+        free = list(range(self.decoder.slots))
+        while waiting or len(free) < len(self.page):
+            heartbeat()
+            enough = free and len(free) * IDLE >= len(self.page)
+            if waiting and enough:
+                rows = free[: len(waiting)]
+                taken = [waiting.popleft() for _ in rows]
+                logits = self.decoder.admit(rows, [self.prompts[index] for index in taken])
+                where = torch.tensor(rows, device=self.page.device)
+                self.page[where] = torch.tensor(taken, device=self.page.device)
+                free = free[len(rows) :] + self._add(where, logits)
+            elif enough:
+                order = torch.tensor(self.decoder.drop_unused(), device=self.page.device)
+                self.page, self.latest, free = self.page[order], self.latest[order], []
+            else:
+                free += self._add(None, self.decoder.step(self.latest))
+        parts = (self.tokens, self.lengths, self.ended, self.logprobs)
+        return Responses(*(part[: self.spare].cpu() for part in parts))
+
+    def _add(self, rows: Tensor | None, logits: Tensor) -> list[int]:
+        """Choose and write down the next token of these rows (None: all); returns those that are now finished."""
+        page = self.page if rows is None else self.page[rows]
+        at = self.lengths[page]
+        chosen, logprobs = choose_tokens(logits, self.draws[page, at], self.decoding)
+        self.tokens[page, at], self.logprobs[page, at] = chosen, logprobs
+        ended = chosen == self.eos_token_id
+        self.ended[page], self.lengths[page] = ended, at + 1
+        self.lengths[self.spare] = 0
+        if rows is None:
+            self.latest = chosen
+        else:
+            self.latest[rows] = chosen
+        finished = (ended | (at + 1 == self.tokens.shape[1])) & (page != self.spare)
+        if not finished.any():
+            return []
+        over: list[int] = (finished.nonzero()[:, 0] if rows is None else rows[finished]).tolist()
+        self.page[over] = self.spare
+        self.decoder.retire(over)
+        return over
 
 
 def choose_tokens(logits: Tensor, draws: Tensor, decoding: Decoding) -> tuple[Tensor, Tensor]:
@@ -172,12 +203,18 @@ def choose_tokens(logits: Tensor, draws: Tensor, decoding: Decoding) -> tuple[Te
     if decoding.temperature == 0:
         chosen = logits.argmax(dim=-1)
         return chosen, _take(torch.log_softmax(logits, dim=-1), chosen)
-    logprobs = torch.log_softmax(logits / decoding.temperature, dim=-1)
-    kept = keep_likeliest(logprobs.exp(), decoding.top_p, decoding.top_k)
-    cumulative = kept.double().cumsum(dim=-1)
+    if decoding.temperature != 1:
+        logits = logits / decoding.temperature
+    highest = logits.amax(dim=-1, keepdim=True)
+    masses = (logits - highest).exp_()  # probabilities times a number of each row's own
+    cumulative = masses.cumsum(dim=-1, dtype=torch.float64)
+    total = cumulative[:, -1:]
+    if decoding.top_p < 1 or decoding.top_k > 0:
+        kept = keep_likeliest((masses / total).float(), decoding.top_p, decoding.top_k)
+        cumulative = kept.cumsum(dim=-1, dtype=torch.float64)
     targets = draws.double()[:, None] * cumulative[:, -1:]
     chosen = torch.searchsorted(cumulative, targets, right=True).squeeze(1)
-    return chosen, _take(logprobs, chosen)
+    return chosen, _take(logits, chosen) - highest.squeeze(1) - total.squeeze(1).log().float()
 
 
 def keep_likeliest(probabilities: Tensor, top_p: float, top_k: int) -> Tensor:
@@ -198,21 +235,6 @@ def uniform_draws(seeds: Sequence[int], count: int) -> Tensor:
     """(B, count) float32 in [0, 1): row b is the start of the sequence that seed b names, whatever `count` is."""
     draws = [np.random.default_rng(seed).random(count, dtype=np.float32) for seed in seeds]
     return torch.from_numpy(np.stack(draws))
-
-
-def pad_left(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Ids (B, P) padded on the left, and their mask (B, P) bool, True on real tokens."""
-    width = max(len(sequence) for sequence in sequences)
-    ids = torch.tensor([[pad_id] * (width - len(sequence)) + list(sequence) for sequence in sequences])
-    starts = torch.tensor([width - len(sequence) for sequence in sequences])
-    return ids, torch.arange(width)[None, :] >= starts[:, None]
-
-
-def first_end(tokens: Tensor, eos_token_id: int) -> tuple[Tensor, Tensor]:
-    """(ended, lengths), both (B,), of answers (B, R): up to and with the first EOS, or all R tokens without one."""
-    is_end = tokens == eos_token_id
-    ended = is_end.any(dim=1)
-    return ended, torch.where(ended, is_end.int().argmax(dim=1) + 1, tokens.shape[1])
 
 
 def _take(logprobs: Tensor, chosen: Tensor) -> Tensor:

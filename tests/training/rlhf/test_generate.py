@@ -3,18 +3,20 @@
 import pytest
 import torch
 
-from tests.training.rlhf.tiny import EOS, FAMILIES, PAD, tiny_policy
+from tests.training.rlhf.tiny import ALL_FAMILIES, EOS, PAD, tiny_policy
+from training.rlhf import decode, decode_plain
 from training.rlhf import generate as module
 from training.rlhf.data import length_mask, pad_right
+from training.rlhf.decode import Decoder, can_decode
+from training.rlhf.decode_plain import pad_left
 from training.rlhf.generate import (
     Decoding,
     Responses,
+    bands,
     choose_tokens,
     derive_seed,
-    first_end,
     generate,
     keep_likeliest,
-    pad_left,
     uniform_draws,
 )
 from training.rlhf.model import selected_logits
@@ -57,9 +59,22 @@ def training_logprobs(model, prompts, given: Responses, temperature: float) -> t
     return logprobs
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("options", [{}, {"temperature": 0.7}, {"temperature": 0.0}, {"top_p": 0.6, "top_k": 5}])
-def test_generation_with_a_cache_equals_generation_without(family, options):
+@pytest.fixture(params=["static", "plain"])
+def decoder(request, monkeypatch):
+    """Both ways to decode: the second one is for models that the first one does not know."""
+    if request.param == "plain":
+        monkeypatch.setattr(module, "can_decode", lambda model: False)
+    return request.param
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_every_family_is_decoded_by_the_fast_way(family):
+    assert can_decode(tiny_policy(family))
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+@pytest.mark.parametrize("options", [{"temperature": 0.7}, {"temperature": 0.0}, {"top_p": 0.6, "top_k": 5}])
+def test_generation_with_a_cache_equals_generation_without(decoder, family, options):
     model = tiny_policy(family)
     given = answers(model, **options)
     for row, prompt in enumerate(PROMPTS):
@@ -70,27 +85,41 @@ def test_generation_with_a_cache_equals_generation_without(family, options):
         assert bool(given.ended[row]) == (tokens[-1] == EOS)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ALL_FAMILIES)
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
-def test_items_3_and_14_logprobs_of_generation_equal_the_training_forwards(family, temperature):
+def test_items_3_and_14_logprobs_of_generation_equal_the_training_forwards(decoder, family, temperature):
     model = tiny_policy(family)
     given = answers(model, temperature=temperature)
     torch.testing.assert_close(given.logprobs, training_logprobs(model, PROMPTS, given, temperature), atol=1e-4, rtol=0)
 
 
-def test_planted_bug_padding_on_the_wrong_side_is_seen_in_the_logprobs(monkeypatch):
-    def pad_wrongly(prompts, pad):
-        ids, lengths = pad_right(prompts, pad)
+def test_planted_bugs_padding_on_the_wrong_side_and_a_past_that_is_not_hidden_are_seen_in_the_logprobs(monkeypatch):
+    def pad_wrongly(prompts):
+        ids, lengths = pad_right(prompts, PAD)
         return ids, length_mask(lengths, ids.shape[1])
 
-    monkeypatch.setattr(module, "pad_left", pad_wrongly)
     model = tiny_policy()
-    given = answers(model)
-    assert (given.logprobs - training_logprobs(model, PROMPTS, given, 1.0)).abs().max() > 1e-2
+    plain_bounds = Decoder._bounds
+
+    def bounds_that_hide_nothing(decoder):
+        plain_bounds(decoder)
+        decoder.hidden.zero_()
+
+    for where, name, bug in (
+        (decode_plain, "pad_left", pad_wrongly),
+        (Decoder, "_bounds", bounds_that_hide_nothing),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "can_decode", lambda model, static=where is Decoder: static)
+            assert (answers(model).logprobs - training_logprobs(model, PROMPTS, answers(model), 1.0)).abs().max() < 1e-4
+            patch.setattr(where, name, bug)
+            given = answers(model)
+        assert (given.logprobs - training_logprobs(model, PROMPTS, given, 1.0)).abs().max() > 1e-2
 
 
-def test_a_row_does_not_depend_on_its_neighbours_or_on_the_batch():
-    model = tiny_policy()
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_a_row_does_not_depend_on_its_neighbours_or_on_the_batch(decoder, family):
+    model = tiny_policy(family)
     together = answers(model)
     backwards = answers(model, PROMPTS[::-1], SEEDS[::-1])
     one_by_one = answers(model, batch_tokens=1)
@@ -128,19 +157,88 @@ def test_item_17_an_answer_stops_at_its_first_eos_and_only_padding_follows():
     assert (given.ids[behind] == PAD).all() and not given.logprobs[behind].any()
 
 
-def test_finished_rows_leave_the_batch(monkeypatch):
-    widths = []
+def counted(monkeypatch, model) -> list[int]:
+    """The number of rows of each step that a decoder makes."""
+    widths: list[int] = []
+    can_decode(model)  # its own steps do not count
+    for kind in (Decoder, decode_plain.PlainDecoder):
+        step = kind.step
+        monkeypatch.setattr(
+            kind, "step", lambda self, tokens, step=step: (widths.append(len(tokens)), step(self, tokens))[1]
+        )
+    return widths
+
+
+def test_finished_rows_leave_the_batch(decoder, monkeypatch):
     model = tiny_policy(spread=0.2)
-    forward = model.forward
-    monkeypatch.setattr(model, "forward", lambda **given: (widths.append(len(given["input_ids"])), forward(**given))[1])
+    widths = counted(monkeypatch, model)
     answers(model, prompts=[[5]] * 64, seeds=list(range(64)), max_new_tokens=40)
     assert widths[0] == 64 and widths[-1] < 40 and widths == sorted(widths, reverse=True)
 
 
-def test_first_end():
-    tokens = torch.tensor([[EOS, 5, EOS], [5, 6, EOS], [5, 6, 7]])
-    ended, lengths = first_end(tokens, EOS)
-    assert ended.tolist() == [True, True, False] and lengths.tolist() == [1, 3, 3]
+UNEVEN = [[5 + (i + j) % 18 for j in range(1 + 5 * i % 11)] for i in range(60)]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mistral", "gemma2"])
+def test_waiting_prompts_take_the_places_of_finished_rows_and_are_answered_as_alone(monkeypatch, family):
+    model = tiny_policy(family, spread=0.2)
+    widths = counted(monkeypatch, model)
+    monkeypatch.setattr(decode, "SLACK", 5)  # so that rows are moved to the left now and then
+    room, seeds = 24, list(range(60))
+    given = answers(model, prompts=UNEVEN, seeds=seeds, max_new_tokens=room, batch_tokens=10 * 40)
+    assert 0 < int(given.ended.sum()) < 60, "the test needs answers of both kinds"
+    assert max(widths) == 10 and widths.count(10) > 0.6 * len(widths)
+    assert len(widths) < 0.85 * 6 * room, "six waves would take as many steps as their longest answers"
+    for row in range(0, 60, 4):
+        tokens, logprobs = answer_without_cache(model, UNEVEN[row], seeds[row], Decoding(max_new_tokens=room))
+        assert given.tokens(row) == tokens
+        assert given.logprobs[row, : len(tokens)].tolist() == pytest.approx(logprobs, abs=1e-4)
+
+
+def test_a_prompt_that_is_answered_several_times_is_forwarded_once(monkeypatch):
+    model = tiny_policy()
+    forwarded = []
+    hook = model.base_model.register_forward_pre_hook(
+        lambda _module, _arguments, given: forwarded.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    can_decode(model)
+    forwarded.clear()
+    given = answers(model, prompts=[[5, 6, 7]] * 4 + [[8, 9]] * 4, seeds=list(range(8)))
+    hook.remove()
+    assert forwarded[0] == 5
+    for row in range(8):
+        alone = answers(model, prompts=[[5, 6, 7] if row < 4 else [8, 9]], seeds=[row])
+        assert given.tokens(row) == alone.tokens(0)
+
+
+def test_bands_hold_rows_of_like_length_longest_first():
+    prompts = [[5] * length for length in (1, 20, 3, 9, 8, 20)]
+    # with room for 2: 3, 22, 5, 11, 10, 22
+    assert bands(prompts, 2) == [[1, 5, 3], [4, 2], [0]]
+
+
+def test_long_prompts_are_attended_to_in_blocks_that_change_nothing(monkeypatch):
+    for family in ("llama", "gemma2"):
+        model = tiny_policy(family)
+        prompts = [[5 + (3 * j) % 18 for j in range(length)] for length in (30, 17)]
+        whole = answers(model, prompts=prompts, seeds=[1, 2], max_new_tokens=4)
+        monkeypatch.setattr(decode, "SCORES", 1)  # a query at a time
+        blocks = answers(model, prompts=prompts, seeds=[1, 2], max_new_tokens=4)
+        monkeypatch.undo()
+        assert torch.equal(whole.ids, blocks.ids)
+        torch.testing.assert_close(whole.logprobs, blocks.logprobs, atol=1e-5, rtol=0)
+
+
+def test_what_the_fast_way_does_not_know_goes_the_plain_way(monkeypatch):
+    model = tiny_policy()
+    model.config.layer_types = ["chunked_attention", "full_attention"]
+    assert not can_decode(model)
+    other = tiny_policy(seed=1)
+    monkeypatch.setattr(decode, "_scaled", lambda scores, scaling, softcap: scores * (2 * scaling))
+    assert not can_decode(other), "attention that is not the model's own is noticed"
+    monkeypatch.undo()
+    plain = answers(other)  # still the plain way: it was tried once
+    assert [plain.tokens(row) for row in range(6)] == [answers(tiny_policy(seed=1)).tokens(row) for row in range(6)]
 
 
 def test_sampling_follows_the_distribution():
@@ -170,8 +268,8 @@ def test_top_p_and_top_k_keep_the_likeliest():
 
 
 def test_left_padding():
-    ids, mask = pad_left([[5], [6, 7, 8]], PAD)
-    assert ids.tolist() == [[PAD, PAD, 5], [6, 7, 8]]
+    ids, mask = pad_left([[5], [6, 7, 8]])
+    assert ids.tolist() == [[0, 0, 5], [6, 7, 8]]
     assert mask.tolist() == [[False, False, True], [True, True, True]]
 
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training.rlhf.tiny import EOS, FAMILIES, events, run_json, save_world, tiny_tokenizer, write_prompts
-from training.rlhf import generate, model, ppo, ppo_losses, rewards, rollouts
+from training.rlhf import decode_plain, generate, model, ppo, ppo_losses, rewards, rollouts
 from training.rlhf.__main__ import run_stage
 from training.rlhf.checkpoint import sha256_of
 from training.rlhf.config import Numerics, config_from_dict
@@ -275,11 +275,12 @@ def test_item_14_planted_bug_temperature_forgotten_in_the_reference(world, tmp_p
 
 
 def test_items_3_and_4_planted_bug_padding_sides_mixed(world, tmp_path, monkeypatch):
-    def pad_right_for_generation(prompts, pad):
-        ids, lengths = rollouts.pad_right(prompts, pad)
+    def pad_right_for_generation(prompts):
+        ids, lengths = rollouts.pad_right(prompts, 0)
         return ids, length_mask(lengths, ids.shape[1])
 
-    monkeypatch.setattr(generate, "pad_left", pad_right_for_generation)
+    monkeypatch.setattr(generate, "can_decode", lambda model: False)
+    monkeypatch.setattr(decode_plain, "pad_left", pad_right_for_generation)
     assert run_ppo(world, tmp_path) == 70
     assert "sampling and training disagree" in told(tmp_path) and "padding" in told(tmp_path)
 

@@ -11,15 +11,21 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     LlamaConfig,
+    MistralConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
 )
 
 FAMILIES = ("llama", "gpt2", "qwen2")
+ALL_FAMILIES = (*FAMILIES, "qwen3", "mistral", "gemma2", "gemma3")
+WINDOW = 6  # tokens that the sliding layers of Mistral and Gemma see
 WORDS = ["<pad>", "<eos>", "User:", "Assistant:", "System:", *"abcdefghijklmnopqrs"]
 PAD, EOS = 0, 1
 TEMPLATE = (
@@ -44,8 +50,18 @@ def tiny_config(family: str, **changes: Any) -> PreTrainedConfig:
     if family == "gpt2":
         return GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=48, **common)
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    cls = LlamaConfig if family == "llama" else Qwen2Config
-    return cls(num_key_value_heads=1, max_position_embeddings=48, **shape, **common)
+    shape |= {"num_key_value_heads": 1, "max_position_embeddings": 48}
+    if family == "mistral":
+        return MistralConfig(sliding_window=WINDOW, **shape, **common)
+    if family in ("qwen3", "gemma2", "gemma3"):
+        shape["head_dim"] = 8
+    if family in ("gemma2", "gemma3"):
+        shape |= {"sliding_window": WINDOW, "query_pre_attn_scalar": 8}
+        shape |= {"layer_types": ["sliding_attention", "full_attention"]}
+    if family == "gemma2":  # caps low enough that they bend
+        return Gemma2Config(attn_logit_softcapping=2.0, final_logit_softcapping=3.0, **shape, **common)
+    configs = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "gemma3": Gemma3TextConfig}
+    return configs[family](**shape, **common)
 
 
 def tiny_policy(family: str = "llama", seed: int = 0, spread: float = 0.4) -> PreTrainedModel:

@@ -1,0 +1,278 @@
+"""Decoding a batch of rows one token at a time, over keys and values that are written in place.
+
+Shapes: S rows, N tokens laid end to end, P longest prompt, H heads of queries in G groups for each of K heads of keys
+and values, D size of a head, C columns of the cache, V vocabulary.
+
+Every row ends at the same column, whenever it began: a row that is L tokens long holds the last L columns. So a step
+writes one column, whatever the rows' lengths, no column is padding, and a row that is finished makes room for a new
+prompt at once. What lies left of a row's start is hidden from it. Position ids count a row's own tokens.
+
+The model's own modules do the work. Keys and values are kept by the attention function, which transformers calls by
+name (`AttentionInterface`) in place of its own. A model whose attention is not called that way, or does something that
+this one does not know, is not decoded here: `can_decode` tries it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+
+NAME = "plackett_decode"
+SCORES = 2**22  # attention scores of a prompt that are held at a time
+SLACK = 64  # columns beyond the longest row, so that rows are seldom moved to the left
+
+_tried: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+class Decoder:
+    """Up to `slots` rows of at most `longest` tokens that grow side by side. Use it under `torch.inference_mode`."""
+
+    def __init__(self, model: PreTrainedModel, slots: int, longest: int) -> None:
+        self.model, self.config, self.device = model, model.config.get_text_config(), model.device
+        self.columns = longest + SLACK
+        layers = self.config.num_hidden_layers
+        self.keys: list[Tensor | None] = [None] * layers  # each (slots, K, C, D), made by the first prompt
+        self.values: list[Tensor | None] = [None] * layers
+        self.slots = self.rows = slots
+        self.end = 0  # the column that is written next
+        self.starts = [0] * slots  # the column of each row's first token; a row that is not in use starts at its end
+        self.in_use = [False] * slots
+        self._prompts: _Prompts | None = None
+        self._bounds()
+
+    def admit(self, rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Let `rows` begin anew with `prompts`; returns the logits (n, V) of each one's next token.
+
+        Prompts that are the same are forwarded once.
+        """
+        longest = max(map(len, prompts))
+        if self.end < longest or not any(self.in_use):
+            self._move_to(longest)
+        for row, prompt in zip(rows, prompts, strict=True):
+            self.starts[row], self.in_use[row] = self.end - len(prompt), True
+        self._bounds()
+        distinct = {tuple(prompt): place for place, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+        copies = [distinct[tuple(prompt)] for prompt in prompts]
+        self._prompts = _Prompts(rows, copies, list(distinct), self.device)
+        ids = torch.tensor([[token for prompt in distinct for token in prompt]], device=self.device)
+        positions = torch.tensor([[place for prompt in distinct for place in range(len(prompt))]], device=self.device)
+        logits = self._forward(ids, positions, self._prompts.last)
+        self._prompts = None
+        return logits[0][copies]
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Add one token to each row, (S,); returns the logits (S, V) of the next."""
+        if self.end == self.columns:
+            self._move_to(self.end - self.first)
+        logits = self._forward(tokens[:, None], self.end - self._starts, 1)
+        self.end += 1
+        return logits[:, 0]
+
+    def retire(self, rows: Sequence[int]) -> None:
+        """Rows that are finished; they go on beside the others, without a past, until they are admitted or dropped."""
+        for row in rows:
+            self.starts[row], self.in_use[row] = self.end, False
+        self._bounds()
+
+    def drop_unused(self) -> list[int]:
+        """Drop the rows that are not in use; returns the old number of each row that is left."""
+        kept = [row for row in range(self.rows) if self.in_use[row]]
+        holes = [row for row in range(len(kept)) if not self.in_use[row]]
+        moved = kept[len(kept) - len(holes) :]
+        order = list(range(len(kept)))
+        for hole, row in zip(holes, moved, strict=True):
+            order[hole] = row
+        if holes:
+            for cache in (*self.keys, *self.values):
+                assert cache is not None
+                cache[holes, :, self.first : self.end] = cache[moved, :, self.first : self.end]
+        self.starts = [self.starts[row] for row in order]
+        self.in_use = [True] * len(order)
+        self.rows = len(order)
+        self._bounds()
+        return order
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, softcap: float, window: int
+    ) -> Tensor:
+        """Attention of what is being forwarded, after its keys and values are written; (B, T, H, D)."""
+        keys, values = self._cache(layer, key, value)
+        if self._prompts is not None:
+            self._prompts.write(key, keys, self.end)
+            self._prompts.write(value, values, self.end)
+            return self._prompts.attend(query, key, value, scaling, softcap, window)
+        keys[:, :, self.end] = key[:, :, 0]
+        values[:, :, self.end] = value[:, :, 0]
+        first = max(self.first, self.end + 1 - window) if window else self.first
+        rows, heads, _, size = keys.shape
+        scores = torch.bmm(
+            query.reshape(rows * heads, -1, size),
+            keys[:, :, first : self.end + 1].reshape(rows * heads, -1, size).transpose(1, 2),
+        )  # (S x K, G, L)
+        scores = _scaled(scores, scaling, softcap)
+        if first < self.last:
+            scores = scores.view(rows, -1, scores.shape[-1]) + self.hidden[:, None, first : self.end + 1]
+            scores = scores.view(rows * heads, -1, scores.shape[-1])
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(values.dtype)
+        mixed = torch.bmm(weights, values[:, :, first : self.end + 1].reshape(rows * heads, -1, size))
+        return mixed.view(rows, 1, -1, size)
+
+    def _forward(self, ids: Tensor, positions: Tensor, keep: int | Tensor) -> Tensor:
+        with attention_by(self.config, NAME):
+            output: Tensor = self.model(
+                input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep, decoder=self
+            ).logits
+        return output
+
+    def _cache(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = self.keys[layer], self.values[layer]
+        if keys is None or values is None:
+            # zeros: a column of weight 0 still takes part in a product
+            keys = key.new_zeros(self.slots, key.shape[1], self.columns, key.shape[3])
+            values = value.new_zeros(self.slots, value.shape[1], self.columns, value.shape[3])
+            self.keys[layer], self.values[layer] = keys, values
+        return keys[: self.rows], values[: self.rows]
+
+    def _bounds(self) -> None:
+        """What follows from the starts: what the first and the last row to begin hide, and from whom."""
+        used = [start for start, used in zip(self.starts, self.in_use, strict=True) if used]
+        self.first = min(used, default=self.end)  # nothing left of it is seen by a row in use
+        self.last = max(self.starts)  # left of it something is hidden
+        self._starts = torch.tensor(self.starts, device=self.device)[:, None]  # (S, 1)
+        columns = torch.arange(self.columns, device=self.device)
+        self.hidden = torch.zeros(self.rows, self.columns, device=self.device)
+        self.hidden.masked_fill_(columns < self._starts, -torch.inf)
+
+    def _move_to(self, end: int) -> None:
+        """Move what is in use to the left or to the right, so that it ends before column `end`."""
+        width = self.end - self.first
+        for cache in (*self.keys, *self.values):
+            if cache is not None and width:
+                cache[: self.rows, :, end - width : end] = cache[: self.rows, :, self.first : self.end].clone()
+        self.starts = [
+            start + end - self.end if used else end for start, used in zip(self.starts, self.in_use, strict=True)
+        ]
+        self.end = end
+        self._bounds()
+
+
+class _Prompts:
+    """Prompts that are forwarded laid end to end, each seeing itself alone."""
+
+    def __init__(
+        self, rows: Sequence[int], copies: Sequence[int], prompts: Sequence[Sequence[int]], device: torch.device
+    ) -> None:
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        self.width = int(lengths.max())
+        ends = lengths.cumsum(0)
+        columns = torch.arange(self.width)
+        self.rows = torch.tensor(rows, device=device)
+        self.last = (ends - 1).to(device)
+        self.real = (columns < lengths[:, None]).to(device)
+        """(n, P) bool, True on tokens, with each prompt at the left."""
+        self.left = ((ends - lengths)[:, None] + columns).clamp(max=int(ends[-1]) - 1).to(device)
+        """(n, P), which of the N tokens is where, with each prompt at the left."""
+        self.right = ((ends - self.width)[:, None] + columns).clamp(min=0)[copies].to(device)
+        """(rows, P), the same with each prompt at the right."""
+
+    def write(self, flat: Tensor, cache: Tensor, end: int) -> None:
+        """Write keys or values (1, K, N, D) of the prompts into the columns before `end` of their rows."""
+        cache[self.rows, :, end - self.width : end] = flat[0][:, self.right].transpose(0, 1)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float, softcap: float, window: int) -> Tensor:
+        """(1, N, H, D); causal attention of each prompt, in blocks of queries so that few scores are held."""
+        count, heads, size = len(self.left), key.shape[1], key.shape[3]
+        groups = query.shape[1] // heads
+        queries = query[0][:, self.left].view(heads, groups, count, self.width, size).permute(2, 0, 1, 3, 4)
+        keys, values = (flat[0][:, self.left].transpose(0, 1) for flat in (key, value))  # (n, K, P, D)
+        mixed = torch.empty_like(queries)
+        columns = torch.arange(self.width, device=query.device)
+        block = max(1, SCORES // (count * query.shape[1] * self.width))
+        for start in range(0, self.width, block):
+            stop = min(start + block, self.width)
+            first = max(0, start + 1 - window) if window else 0
+            seen = columns[start:stop, None] - columns[None, first:stop]  # how far back
+            hidden = (seen < 0) | (seen >= window) if window else seen < 0
+            block_queries = queries[:, :, :, start:stop].reshape(count, heads, -1, size)
+            scores = _scaled(block_queries @ keys[:, :, first:stop].transpose(2, 3), scaling, softcap)
+            scores = scores.view(count, heads, groups, stop - start, -1).masked_fill(hidden, -torch.inf)
+            weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(values.dtype).flatten(2, 3)
+            mixed[:, :, :, start:stop] = (weights @ values[:, :, first:stop]).view(count, heads, groups, -1, size)
+        laid = mixed.permute(0, 3, 1, 2, 4)[self.real]  # (N, K, G, D)
+        return laid.reshape(1, len(laid), -1, size)
+
+
+def _scaled(scores: Tensor, scaling: float, softcap: float) -> Tensor:
+    return torch.tanh(scores * (scaling / softcap)) * softcap if softcap else scores * scaling
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    decoder: Decoder,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls for each layer; query (B, H, T, D), key and value (B, K, T, D) -> (B, T, H, D)."""
+    unknown = [name for name in ("position_bias", "s_aux", "sinks") if others.get(name) is not None]
+    if unknown or attention_mask is not None:
+        raise NotImplementedError(f"attention with {' and '.join(unknown) or 'a mask'}")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    layer: Any = module.layer_idx
+    return decoder.attend(layer, query, key, value, scale, softcap or 0.0, sliding_window or 0), None
+
+
+AttentionInterface.register(NAME, _attention)  # without a mask function of its name, transformers makes no mask
+
+
+@contextmanager
+def attention_by(config: Any, name: str) -> Iterator[None]:
+    """Inside, the model of this config uses the attention function that is registered under `name`."""
+    before = config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def can_decode(model: PreTrainedModel) -> bool:
+    """Whether a `Decoder` gives the logits that the model's own forward gives; tried once for a model."""
+    if model not in _tried:
+        _tried[model] = _known(model.config.get_text_config()) and _agrees(model)
+    return _tried[model]
+
+
+def _known(config: Any) -> bool:
+    kinds = set(getattr(config, "layer_types", None) or ())
+    return kinds <= {"full_attention", "sliding_attention"} and not getattr(config, "attention_chunk_size", None)
+
+
+@torch.inference_mode()
+def _agrees(model: PreTrainedModel) -> bool:
+    """Two prompts and a step, against whole forwards."""
+    tokens = (torch.arange(6, device=model.device) * 7 + 3) % model.get_input_embeddings().weight.shape[0]
+    prompts, added = [tokens[:3].tolist(), tokens[3:4].tolist()], tokens[4:]
+    try:
+        decoder = Decoder(model, 2, 4)
+        found = torch.cat([decoder.admit([0, 1], prompts), decoder.step(added)])
+    except (NotImplementedError, TypeError, AttributeError):
+        return False
+    if any(cache is None for cache in decoder.keys):
+        return False
+    whole = [*prompts, *([*prompt, int(token)] for prompt, token in zip(prompts, added, strict=True))]
+    wanted = torch.cat([model(input_ids=tokens.new_tensor([ids]), use_cache=False).logits[:, -1] for ids in whole])
+    coarse = 0.1 if found.dtype == torch.bfloat16 else 1e-2
+    return bool((found - wanted).abs().max() <= coarse * wanted.abs().max())

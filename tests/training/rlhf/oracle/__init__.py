@@ -1,0 +1,1 @@
+"""Oracles: the same losses written twice, once slowly in plain Python and once by others (TRL)."""

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotation import api
+from annotation import api, api_queue
 
 app_name = "annotation"
 urlpatterns = [
@@ -12,6 +12,8 @@ urlpatterns = [
     path("projects/<slug:slug>/imports/", api.Imports.as_view(), name="imports"),
     path("projects/<slug:slug>/demonstrations/", api.Demonstrations.as_view(), name="demonstrations"),
     path("projects/<slug:slug>/rankings/", api.Rankings.as_view(), name="rankings"),
+    path("projects/<slug:slug>/queue/policy/", api_queue.QueuePolicy.as_view(), name="queue_policy"),
+    path("projects/<slug:slug>/queue/scores/", api_queue.QueueScores.as_view(), name="queue_scores"),
     path("projects/<slug:slug>/tasks/next/", api.NextTask.as_view(), name="next_task"),
     path("projects/<slug:slug>/assignments/<uuid:id>/", api.AssignmentDetail.as_view(), name="assignment"),
     path("projects/<slug:slug>/assignments/<uuid:id>/submit/", api.AssignmentSubmit.as_view(), name="submit"),

@@ -5,7 +5,7 @@ from annotation.models.audit import AuditEvent
 from annotation.models.guidelines import FormVersion, Guideline
 from annotation.models.labels import Demonstration, Label, Origin, Purpose, RankedResponse, Ranking
 from annotation.models.prompts import ImportBatch, Pool, Prompt, PromptSource, Response, ResponseOrigin, Split
-from annotation.models.queue import KindSettings
+from annotation.models.queue import KindSettings, QueuePolicy
 from annotation.models.tasks import Assignment, AssignmentStatus, Task, TaskKind, TaskResponse, TaskState
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Prompt",
     "PromptSource",
     "Purpose",
+    "QueuePolicy",
     "RankedResponse",
     "Ranking",
     "Response",

@@ -123,6 +123,7 @@ class ApiToken(models.Model):
         EXPORT = "export", _("Build and download snapshots")
         LABEL = "label", _("Take and submit tasks as me")
         WRITE_PROMPTS = "write_prompts", _("Add and import prompts")
+        QUEUE = "queue", _("Steer the queue")
         LAUNCH = "launch", _("Launch and cancel runs")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

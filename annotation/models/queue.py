@@ -9,8 +9,10 @@ from django.db.models import Q
 from annotation.models.accounts import Project
 from annotation.models.tasks import TaskKind
 from annotation.overlaps import Overlap
+from annotation.policy import INSTRUCTGPT_QUOTAS
 
 MAX_OVERLAP = 100
+MAX_WEIGHT = 1000
 OVERLAP_RANGE = [MinValueValidator(1), MaxValueValidator(MAX_OVERLAP)]
 
 
@@ -27,6 +29,10 @@ class KindSettings(models.Model):
     )
     sampled_overlap = models.PositiveSmallIntegerField(
         default=1, validators=OVERLAP_RANGE, help_text="Labels wanted for each task of that share"
+    )
+
+    weight = models.PositiveSmallIntegerField(
+        default=1, validators=[MaxValueValidator(MAX_WEIGHT)], help_text="How often it comes; 0: not handed out"
     )
 
     class Meta:
@@ -46,3 +52,21 @@ class KindSettings(models.Model):
     @property
     def labels_wanted(self) -> Overlap:
         return Overlap(self.overlap, self.sampled_percent, self.sampled_overlap)
+
+
+def default_quotas() -> dict[str, float]:
+    return dict(INSTRUCTGPT_QUOTAS)
+
+
+class QueuePolicy(models.Model):
+    """What comes next in a project; a project without a row has the defaults of `annotation.policy.Policy`."""
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="queue_policy")
+    quotas = models.JSONField(default=default_quotas, blank=True, help_text="{category: share}; empty: no quotas")
+    uncertain_first = models.BooleanField(default=False)
+    review_after_skips = models.PositiveSmallIntegerField(
+        default=3, validators=[MaxValueValidator(MAX_OVERLAP)], help_text="0: skipped tasks never go to review"
+    )
+
+    def __str__(self) -> str:
+        return f"policy of {self.project_id}"

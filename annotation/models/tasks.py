@@ -12,7 +12,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from annotation.fields import SkipReason
+from annotation.fields import Category, SkipReason
 from annotation.ids import uuid7
 from annotation.models.accounts import Membership, Project
 from annotation.models.prompts import Prompt, Response
@@ -26,6 +26,7 @@ class TaskKind(models.TextChoices):
 class TaskState(models.TextChoices):
     OPEN = "open", _("Open")
     COMPLETE = "complete", _("Complete")
+    REVIEW = "review", _("In review")
     WITHDRAWN = "withdrawn", _("Withdrawn")
 
 
@@ -39,7 +40,11 @@ class Task(models.Model):
     )
     overlap = models.PositiveSmallIntegerField(default=1)
     open_slots = models.PositiveSmallIntegerField(help_text="Slots that nobody holds; changed under the row's lock")
+    # The prompt's own, repeated here because the queue's indexes hold it.
+    category = models.CharField(max_length=24, choices=Category, default=Category.OTHER)
     priority = models.IntegerField(default=0, help_text="Higher comes first")
+    uncertainty = models.FloatField(default=0, help_text="Bits (0 to 1) by which a reward model is unsure; 0: unknown")
+    skips = models.PositiveSmallIntegerField(default=0, help_text="Labelers who skipped it since it was last reviewed")
     purpose = models.CharField(max_length=8, choices=[("train", "train"), ("eval", "eval")], default="train")
     state = models.CharField(max_length=16, choices=TaskState, default=TaskState.OPEN)
     round = models.ForeignKey("training.Round", null=True, blank=True, on_delete=models.SET_NULL, related_name="tasks")
@@ -55,7 +60,18 @@ class Task(models.Model):
                 fields=["project", "kind", "-priority", "id"],
                 condition=Q(state="open", open_slots__gt=0),
                 name="task_queue",
-            )
+            ),
+            models.Index(
+                fields=["project", "kind", "category", "-priority", "id"],
+                condition=Q(state="open", open_slots__gt=0),
+                name="task_queue_category",
+            ),
+            models.Index(
+                fields=["project", "kind", "category", "-priority", "-uncertainty", "id"],
+                condition=Q(state="open", open_slots__gt=0),
+                name="task_queue_uncertain",
+            ),
+            models.Index(fields=["project", "id"], condition=Q(state="review"), name="task_review"),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -20,12 +20,13 @@ class KindCounts:
     open: int = 0
     complete: int = 0
     withdrawn: int = 0
+    review: int = 0
     open_slots: int = 0
     in_work: int = 0
 
     @property
     def total(self) -> int:
-        return self.open + self.complete + self.withdrawn
+        return self.open + self.complete + self.withdrawn + self.review
 
 
 def queue_counts(project: Project) -> dict[str, KindCounts]:

@@ -18,7 +18,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from annotation.errors import PlackettError
-from annotation.fields import Flag
+from annotation.fields import Category, Flag
 from annotation.models import (
     Assignment,
     AssignmentStatus,
@@ -205,6 +205,7 @@ class LabelImporter:
             project=self.project,
             kind=TaskKind.RANKING if self.is_ranking else TaskKind.DEMONSTRATION,
             prompt_id=item.prompt_id,
+            category=item.record.prompt.category or Category.OTHER,
             overlap=0,
             open_slots=0,
             purpose=item.record.work.purpose if self.is_ranking else Purpose.TRAIN,

@@ -12,20 +12,32 @@ Locks are taken in one order, labeler before task, and a claim holds one task, s
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from annotation.errors import PlackettError
 from annotation.fields import SkipReason
-from annotation.models import Assignment, AssignmentStatus, Membership, Task, TaskKind, TaskResponse, TaskState
+from annotation.models import (
+    Assignment,
+    AssignmentStatus,
+    Membership,
+    Project,
+    Task,
+    TaskKind,
+    TaskResponse,
+    TaskState,
+)
+from annotation.policy import Head, Policy, categories_in_order, kinds_in_order
 from annotation.roles import Capability
+from annotation.selectors.queue_settings import policy_of
+from annotation.selectors.taken import labels_taken
 from annotation.services import audit
 from annotation.services.audit import Actor
 
@@ -46,7 +58,8 @@ class NotYours(PlackettError):
 def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignment | None:
     """Return the labeler's task in hand, or lease them the next one; None when there is nothing for them.
 
-    In order: the lease they hold, the task whose lease they lost and nobody else took, then by priority and age.
+    In order: the lease they hold, the task whose lease they lost and nobody else took, then as the project's policy
+    says (`annotation.policy`).
     """
     check_may_label(labeler)
     kinds = [kind] if kind else list(TaskKind.values)
@@ -79,15 +92,15 @@ def regain_lost(labeler: Membership, kinds: list[str]) -> Assignment | None:
 
 
 def lease_new(labeler: Membership, kinds: list[str]) -> Assignment | None:
-    """Lease the best task that this labeler has not met.
+    """Lease the task that the policy puts first, of those that this labeler has not met.
 
     Tasks that another process has locked are passed by. Where only such are left, wait for them: passing by the last
     task of a queue would leave its slot to nobody.
     """
+    policy = policy_of(labeler.project)
     for skip_locked in (True, False):
-        for kind in heads_first(labeler, kinds):
+        for waiting in best_first(labeler, kinds, policy):
             # NO KEY UPDATE, so that others may insert rows that point at the task meanwhile.
-            waiting = candidates(labeler, kind)
             task = waiting.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked).first()
             if task is not None:
                 return lease_to(labeler, task)
@@ -97,7 +110,7 @@ def lease_new(labeler: Membership, kinds: list[str]) -> Assignment | None:
 
 
 def candidates(labeler: Membership, kind: str) -> QuerySet[Task]:
-    """The tasks of a kind that this labeler may get, best first; in the order of the index `task_queue`."""
+    """The tasks of a kind that this labeler may get, by priority and age: the order of the index `task_queue`."""
     met = Assignment.objects.filter(task=OuterRef("pk"), labeler=labeler)
     tasks = Task.objects.filter(
         ~Exists(met), project=labeler.project_id, kind=kind, state=TaskState.OPEN, open_slots__gt=0
@@ -108,13 +121,44 @@ def candidates(labeler: Membership, kind: str) -> QuerySet[Task]:
     return tasks
 
 
-def heads_first(labeler: Membership, kinds: list[str]) -> list[str]:
-    """The kinds in the order of their first waiting tasks, so that priority and age hold across kinds."""
-    if len(kinds) < 2:
-        return kinds
-    waiting = [(candidates(labeler, kind).values_list("priority", "id").first(), kind) for kind in kinds]
-    heads = [(-head[0], head[1], kind) for head, kind in waiting if head]
-    return [kind for _priority, _id, kind in sorted(heads)]
+# --- The policy, carried out ------------------------------------------------------------------------
+
+
+def best_first(labeler: Membership, kinds: list[str], policy: Policy) -> Iterator[QuerySet[Task]]:
+    """Yield where to look for the next task, the best place first.
+
+    Ordinarily two queries are asked before the first place is known, however many tasks and labels there are. At the
+    end of each kind come all of its tasks: a category that was not counted yet must not be starved.
+    """
+    for kind in kinds_first(labeler, kinds, policy):
+        waiting = candidates(labeler, kind).order_by(*policy.order())
+        for category in categories_first(waiting, labeler.project, kind, policy):
+            yield waiting.filter(category=category)
+        yield candidates(labeler, kind)
+
+
+def kinds_first(labeler: Membership, kinds: list[str], policy: Policy) -> list[str]:
+    """The kinds that have a task for this labeler, in the order in which the policy tries them. One query."""
+    handed_out = [kind for kind in kinds if policy.weight(kind) > 0]
+    if len(handed_out) < 2:
+        return handed_out
+    heads = {kind: Subquery(candidates(labeler, kind).values("priority")[:1]) for kind in handed_out}
+    priorities = Project.objects.filter(pk=labeler.project_id).values(**heads).get()
+    found = {kind: priority for kind, priority in priorities.items() if priority is not None}
+    return kinds_in_order(found, policy, random.random())
+
+
+def categories_first(waiting: QuerySet[Task], project: Project, kind: str, policy: Policy) -> list[str]:
+    """The categories in which these tasks wait, in the order in which the policy tries them. Two queries."""
+    counts = labels_taken(project)[kind]
+    waiting_in = [category for category, count in counts.items() if count.waiting]
+    if len(waiting_in) < 2:
+        return waiting_in
+    heads = {category: Subquery(waiting.filter(category=category).values("pk")[:1]) for category in waiting_in}
+    ids = [key for key in Project.objects.filter(pk=project.pk).values_list(*heads.values()).get() if key]
+    rows = Task.objects.filter(pk__in=ids).values_list("category", "priority", "uncertainty", "pk")
+    taken = {category: count.taken for category, count in counts.items()}
+    return categories_in_order([Head(*row[:3], str(row[3])) for row in rows], taken, policy)
 
 
 def lease_to(labeler: Membership, task: Task) -> Assignment:
@@ -266,7 +310,18 @@ def assignment_skip(*, assignment: Assignment, reason: str, note: str = "", by: 
         ended_at=Now(),
     )
     audit.record(project=task.project, by=by, verb="assignment.skip", target=assignment, reason=reason)
+    if assignment.status != Status.SKIPPED:
+        count_skip(task)
     return read(assignment)
+
+
+def count_skip(task: Task) -> None:
+    """Note on a locked task that one labeler more skipped it; when many have, it leaves the queue for a review."""
+    task.skips += 1
+    if task.state == TaskState.OPEN and policy_of(task.project).goes_to_review(task.skips):
+        task.state = TaskState.REVIEW
+        audit.record(project=task.project, by=None, verb="task.to_review", target=task, skips=task.skips)
+    task.save(update_fields=["skips", "state"])
 
 
 def draft_save(*, assignment: Assignment, draft: dict[str, Any]) -> datetime:

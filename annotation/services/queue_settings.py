@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from annotation.errors import PlackettError
-from annotation.models import KindSettings, Project, TaskKind
-from annotation.models.queue import MAX_OVERLAP
+from annotation.fields import Category
+from annotation.models import KindSettings, Project, QueuePolicy, TaskKind
+from annotation.models.queue import MAX_OVERLAP, MAX_WEIGHT
 from annotation.services import audit
 from annotation.services.audit import Actor
 
-RANGES = {"overlap": (1, MAX_OVERLAP), "sampled_percent": (0, 100), "sampled_overlap": (1, MAX_OVERLAP)}
+RANGES = {
+    "overlap": (1, MAX_OVERLAP),
+    "sampled_percent": (0, 100),
+    "sampled_overlap": (1, MAX_OVERLAP),
+    "weight": (0, MAX_WEIGHT),
+    "review_after_skips": (0, MAX_OVERLAP),
+}
 
 
 class QueueSettingsError(PlackettError):
@@ -24,16 +34,49 @@ def kind_settings_update(*, project: Project, kind: str, by: Actor, **changes: i
     if kind not in TaskKind.values:
         raise QueueSettingsError(_("There is no kind of task named %(kind)s.") % {"kind": kind})
     for name, value in changes.items():
-        low, high = RANGES[name]
-        if not low <= value <= high:
-            words = _("%(name)s is %(value)s; it must be a number from %(low)s to %(high)s.")
-            raise QueueSettingsError(words % {"name": name, "value": value, "low": low, "high": high})
+        check_range(name, value)
     row, _created = KindSettings.objects.select_for_update().get_or_create(project=project, kind=kind)
+    if changed := apply(row, changes):
+        audit.record(project=project, by=by, verb="queue.kind_settings", target=project, kind=kind, **changed)
+    return row
+
+
+@transaction.atomic
+def queue_policy_update(*, project: Project, by: Actor, **changes: Any) -> QueuePolicy:
+    """Change what comes next: `quotas`, `uncertain_first`, `review_after_skips`. It holds from the next task on."""
+    if "quotas" in changes:
+        changes["quotas"] = checked_quotas(changes["quotas"])
+    if "review_after_skips" in changes:
+        check_range("review_after_skips", changes["review_after_skips"])
+    row, _created = QueuePolicy.objects.select_for_update().get_or_create(project=project)
+    if changed := apply(row, changes):
+        audit.record(project=project, by=by, verb="queue.policy", target=project, **changed)
+    return row
+
+
+def apply(row: KindSettings | QueuePolicy, changes: dict[str, Any]) -> dict[str, Any]:
+    """Write what differs into the row, and return it."""
     changed = {name: value for name, value in changes.items() if getattr(row, name) != value}
-    if not changed:
-        return row
     for name, value in changed.items():
         setattr(row, name, value)
     row.save(update_fields=list(changed))
-    audit.record(project=project, by=by, verb="queue.kind_settings", target=project, kind=kind, **changed)
-    return row
+    return changed
+
+
+def check_range(name: str, value: int) -> None:
+    low, high = RANGES[name]
+    if not low <= value <= high:
+        words = _("%(name)s is %(value)s; it must be a number from %(low)s to %(high)s.")
+        raise QueueSettingsError(words % {"name": name, "value": value, "low": low, "high": high})
+
+
+def checked_quotas(quotas: dict[str, float]) -> dict[str, float]:
+    """Return the quotas of known categories that are above 0; all 0 or none at all means that there are no quotas."""
+    for category, share in quotas.items():
+        if category not in Category.values:
+            words = _("There is no category %(category)s. Choose one of: %(known)s.")
+            raise QueueSettingsError(words % {"category": category, "known": ", ".join(Category.values)})
+        if not math.isfinite(share) or not 0 <= share <= 100:
+            words = _("The quota of %(category)s is %(share)s; it must be a number from 0 to 100.")
+            raise QueueSettingsError(words % {"category": category, "share": share})
+    return {category: float(share) for category, share in quotas.items() if share}

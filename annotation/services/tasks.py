@@ -56,6 +56,7 @@ def demonstration_chunk(project: Project, prompts: list[Prompt], wanted: Overlap
                 project=project,
                 kind=TaskKind.DEMONSTRATION,
                 prompt=prompt,
+                category=prompt.category,
                 priority=priority,
                 purpose=purpose_of(prompt),
             ),
@@ -121,7 +122,8 @@ def ranking_task(
 ) -> Task:
     key = group_key([response.pk for response in group])
     purpose = shared["purpose"] or purpose_of(prompt)
-    task = Task(project=project, kind=TaskKind.RANKING, prompt=prompt, group_key=key, **shared | {"purpose": purpose})
+    about = {"prompt": prompt, "category": prompt.category, "group_key": key}
+    task = Task(project=project, kind=TaskKind.RANKING, **about, **shared | {"purpose": purpose})
     return with_slots(task, labels, key=key)
 
 

@@ -29,6 +29,7 @@ NEEDED: dict[str, Capability] = {
     Scope.EXPORT: Capability.SNAPSHOT,
     Scope.LABEL: Capability.LABEL,
     Scope.WRITE_PROMPTS: Capability.EDIT_PROMPTS,
+    Scope.QUEUE: Capability.MANAGE_QUEUE,
     Scope.LAUNCH: Capability.LAUNCH,
 }
 

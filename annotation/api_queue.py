@@ -1,0 +1,106 @@
+"""The queue over HTTP: how it is steered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response as ApiResponse
+
+from annotation.api_base import PROBLEMS, ProjectView, Scope, actor
+from annotation.models import KindSettings, Project, TaskKind
+from annotation.roles import Capability
+from annotation.selectors.queue_settings import kind_settings, queue_policy
+from annotation.services.queue_settings import kind_settings_update, queue_policy_update
+from annotation.services.uncertainties import uncertainties_set
+
+
+class KindSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = KindSettings
+        fields = ["kind", "weight", "overlap", "sampled_percent", "sampled_overlap"]
+
+
+class KindChange(serializers.Serializer):
+    """What is left out stays as it is."""
+
+    kind = serializers.ChoiceField(choices=TaskKind.choices)
+    weight = serializers.IntegerField(required=False)
+    overlap = serializers.IntegerField(required=False)
+    sampled_percent = serializers.IntegerField(required=False)
+    sampled_overlap = serializers.IntegerField(required=False)
+
+
+class PolicyShape(serializers.Serializer):
+    quotas = serializers.DictField(child=serializers.FloatField(), required=False, help_text="{category: share}")
+    uncertain_first = serializers.BooleanField(required=False)
+    review_after_skips = serializers.IntegerField(required=False)
+
+
+class PolicyChange(PolicyShape):
+    kinds = KindChange(many=True, required=False)
+
+
+class PolicyAsItIs(PolicyShape):
+    kinds = KindSerializer(many=True)
+
+
+class QueuePolicy(ProjectView):
+    allowed = {
+        "GET": (Capability.MANAGE_QUEUE, Scope.READ),
+        "PATCH": (Capability.MANAGE_QUEUE, Scope.QUEUE),
+    }
+
+    @extend_schema(responses={200: PolicyAsItIs, **PROBLEMS})
+    def get(self, request: Request, slug: str) -> ApiResponse:
+        """How tasks are handed out: weights and overlap by kind, quotas by category, the rest."""
+        return ApiResponse(policy_as_it_is(self.access.project))
+
+    @extend_schema(request=PolicyChange, responses={200: PolicyAsItIs, **PROBLEMS})
+    def patch(self, request: Request, slug: str) -> ApiResponse:
+        """Change what is named; quotas are replaced as a whole. Overlap holds for tasks made from now on."""
+        asked = PolicyChange(data=request.data)
+        asked.is_valid(raise_exception=True)
+        changes: dict[str, Any] = dict(asked.validated_data)
+        with transaction.atomic():
+            for kind in changes.pop("kinds", []):
+                kind_settings_update(project=self.access.project, by=actor(request), **kind)
+            queue_policy_update(project=self.access.project, by=actor(request), **changes)
+        return ApiResponse(policy_as_it_is(self.access.project))
+
+
+def policy_as_it_is(project: Project) -> dict[str, Any]:
+    row = queue_policy(project)
+    return {
+        "kinds": KindSerializer(kind_settings(project).values(), many=True).data,
+        "quotas": row.quotas,
+        "uncertain_first": row.uncertain_first,
+        "review_after_skips": row.review_after_skips,
+    }
+
+
+class ScoresSerializer(serializers.Serializer):
+    scores = serializers.DictField(child=serializers.FloatField(), help_text="{response id: score}")
+
+    def validate_scores(self, scores: dict[str, float]) -> dict[Any, float]:
+        read = serializers.UUIDField()
+        return {read.run_validation(key): score for key, score in scores.items()}
+
+
+class ScoredSerializer(serializers.Serializer):
+    tasks = serializers.IntegerField(help_text="Tasks whose answers all had a score")
+
+
+class QueueScores(ProjectView):
+    allowed = {"POST": (Capability.MANAGE_QUEUE, Scope.QUEUE)}
+
+    @extend_schema(request=ScoresSerializer, responses={200: ScoredSerializer, **PROBLEMS})
+    def post(self, request: Request, slug: str) -> ApiResponse:
+        """Say how a reward model scores answers, so that the queue can hand out the most uncertain first."""
+        asked = ScoresSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        tasks = uncertainties_set(project=self.access.project, scores=asked.validated_data["scores"], by=actor(request))
+        return ApiResponse(ScoredSerializer({"tasks": tasks}).data)

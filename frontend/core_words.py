@@ -22,6 +22,24 @@ HELP = (  # of the stages and of their settings, in training/rlhf/config.py
         "Most tokens in one forward pass, padding included; a batch is split into as many passes as it needs. "
         "Lower it when memory runs out: the result stays the same up to rounding."
     ),
+    _(
+        "Compute each layer's activations anew on the way back instead of keeping them: less memory for about a third "
+        "more time. The result stays the same."
+    ),
+    _(
+        "Rank of the LoRA adapters (arXiv:2106.09685), which are trained in place of the weights; 0 trains all "
+        "weights. Adapters take little memory and a learning rate about ten times as high."
+    ),
+    _("An adapter's output is scaled by this over its rank; 0 takes twice the rank."),
+    _(
+        "Linear layers that get an adapter: all of them, or the last parts of their names with commas between, such as "
+        "q_proj,v_proj."
+    ),
+    _(
+        "Share of an adapter's inputs that is dropped in training. PPO takes none: with dropout the probability ratio "
+        "is not 1 before the first step."
+    ),
+    _("Hold the weights under the adapters in 4 bits (QLoRA, arXiv:2305.14314). Needs a GPU and bitsandbytes."),
     _("Save a checkpoint each so many steps; 0 leaves it to the clock."),
     _("Save a checkpoint each so many seconds; 0 leaves it to the steps."),
     _("Newest checkpoints of this attempt that are kept."),
@@ -174,6 +192,9 @@ OUTCOMES = (  # of an attempt at a run
 REFUSALS = (  # of a setting, in training/rlhf/config.py
     _("%(name)s must be a multiple of twice the heads (%(limit)s), got %(value)s"),
     _("%(name)s must be at most rollouts_per_update (%(limit)s), got %(value)s"),
+    _("%(name)s must be false without adapters (lora_rank is 0), got %(value)s"),
+    _("%(name)s must be all, or names of layers, got %(value)r"),
+    _("%(name)s must be 0 in PPO, where the probability ratio is 1 before the first step; got %(value)s"),
     _("%(name)s must be 1 at temperature 0, where all answers are the same; got %(value)s"),
     _("there is no stage %(stage)r; the stages are %(known)s"),
     _("there is no setting %(setting)r in %(where)s; the settings are %(known)s"),

@@ -16,7 +16,9 @@ from typing import Any
 MOST_BYTES = 1_000_000  # read at a time, so that a long absence is caught up with in parts
 LONGEST_TEXT = 20_000
 LARGEST_STEP = 2**31 - 1
-KINDS = frozenset({"started", "data", "metrics", "progress", "sample", "checkpoint", "finished", "stopped", "failed"})
+KINDS = frozenset(
+    {"started", "note", "data", "metrics", "progress", "sample", "checkpoint", "finished", "stopped", "failed"}
+)
 
 AT_A_STEP = frozenset({"metrics", "sample", "checkpoint"})
 

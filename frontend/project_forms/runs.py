@@ -193,6 +193,8 @@ def setting_field(item: Mapping[str, Any], initial: Any) -> forms.Field:
         return forms.ChoiceField(choices=[(value, value) for value in item["choices"]], **common)
     if item["type"] == "bool":
         return forms.BooleanField(required=False, **common)
+    if item["type"] == "str":
+        return forms.CharField(required=False, max_length=2000, **common)
     limits = {"min": item.get("minimum", item.get("above")), "max": item.get("maximum")}
     attributes = {name: limit for name, limit in limits.items() if limit is not None}
     if item["type"] == "int":

@@ -109,6 +109,10 @@ class TrainingConfig(StageConfig):
     """Most tokens in one forward pass, padding included; a batch is split into as many passes as it needs. Lower it
     when memory runs out: the result stays the same up to rounding."""
 
+    gradient_checkpointing: bool = setting(False)
+    """Compute each layer's activations anew on the way back instead of keeping them: less memory for about a third more
+    time. The result stays the same."""
+
     checkpoint_every_steps: int = setting(0, minimum=0)
     """Save a checkpoint each so many steps; 0 leaves it to the clock."""
 
@@ -123,6 +127,46 @@ class TrainingConfig(StageConfig):
 
     eval_rows: int = setting(512, minimum=1)
     """Validation rows used at most; the first so many, always the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningConfig(TrainingConfig):
+    """What the stages that start from a model have in common: how much of it they train."""
+
+    lora_rank: int = setting(0, minimum=0, maximum=1024)
+    """Rank of the LoRA adapters (arXiv:2106.09685), which are trained in place of the weights; 0 trains all weights.
+    Adapters take little memory and a learning rate about ten times as high."""
+
+    lora_alpha: float = setting(0.0, minimum=0, maximum=4096)
+    """An adapter's output is scaled by this over its rank; 0 takes twice the rank."""
+
+    lora_targets: str = setting("all")
+    """Linear layers that get an adapter: all of them, or the last parts of their names with commas between, such as
+    q_proj,v_proj."""
+
+    lora_dropout: float = setting(0.0, minimum=0, maximum=0.9)
+    """Share of an adapter's inputs that is dropped in training. PPO takes none: with dropout the probability ratio is
+    not 1 before the first step."""
+
+    quantise_base: bool = setting(False)
+    """Hold the weights under the adapters in 4 bits (QLoRA, arXiv:2305.14314). Needs a GPU and bitsandbytes."""
+
+    @property
+    def lora_scale(self) -> float:
+        """By how much an adapter's output is scaled."""
+        return self.lora_alpha / self.lora_rank if self.lora_alpha else 2.0
+
+    def check(self) -> None:
+        if self.quantise_base and not self.lora_rank:
+            raise ConfigError(
+                "%(name)s must be false without adapters (lora_rank is 0), got %(value)s",
+                name="quantise_base",
+                value=str(self.quantise_base).lower(),
+            )
+        if not self.lora_targets.strip(" ,"):
+            raise ConfigError(
+                "%(name)s must be all, or names of layers, got %(value)r", name="lora_targets", value=self.lora_targets
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +228,7 @@ class PretrainConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFTConfig(TrainingConfig):
+class SFTConfig(FineTuningConfig):
     """Supervised fine-tuning on demonstrations (InstructGPT, arXiv:2203.02155, section 3.5 and appendix C.1)."""
 
     warmup_steps: int = setting(0, minimum=0)
@@ -216,7 +260,7 @@ class SFTConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardConfig(TrainingConfig):
+class RewardConfig(FineTuningConfig):
     """A reward model from rankings (InstructGPT section 3.5, equation 1; appendix C.2)."""
 
     learning_rate: float = setting(9e-6, above=0, maximum=1)
@@ -250,7 +294,7 @@ class RewardConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig(TrainingConfig):
+class PPOConfig(FineTuningConfig):
     """PPO against a reward model with a KL penalty to the reference (InstructGPT section 3.5, equation 2; C.4)."""
 
     total_updates: int = setting(100, minimum=1)
@@ -348,6 +392,13 @@ class PPOConfig(TrainingConfig):
     """Answers that are shown."""
 
     def check(self) -> None:
+        super().check()
+        if self.lora_dropout:
+            raise ConfigError(
+                "%(name)s must be 0 in PPO, where the probability ratio is 1 before the first step; got %(value)s",
+                name="lora_dropout",
+                value=self.lora_dropout,
+            )
         if self.minibatch_size > self.rollouts_per_update:
             raise ConfigError(
                 "%(name)s must be at most rollouts_per_update (%(limit)s), got %(value)s",

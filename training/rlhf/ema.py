@@ -17,12 +17,16 @@ class MovingAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model, self.decay = model, decay
-        self.weights = {name: weight.detach().clone() for name, weight in model.named_parameters()} if decay else {}
+        self.weights = {name: weight.detach().clone() for name, weight in self._trained()} if decay else {}
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """What is averaged: the weights that are trained. Of an adapter that is its factors, not their product."""
+        return ((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
 
     @torch.no_grad()
     def update(self) -> None:
         if self.decay:
-            for name, weight in self.model.named_parameters():
+            for name, weight in self._trained():
                 self.weights[name].lerp_(weight, 1.0 - self.decay)
 
     @contextmanager
@@ -37,7 +41,7 @@ class MovingAverage:
     @torch.no_grad()
     def _swap(self) -> None:
         if self.decay:
-            for name, weight in self.model.named_parameters():
+            for name, weight in self._trained():
                 own = weight.detach().clone()
                 weight.copy_(self.weights[name])
                 self.weights[name] = own

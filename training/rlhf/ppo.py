@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.rlhf.adapters import Trained, same_weights
 from training.rlhf.config import Numerics, PPOConfig
 from training.rlhf.data import due
 from training.rlhf.ema import MovingAverage
@@ -51,7 +52,6 @@ from training.rlhf.rollouts import (
     read_prompts,
     response_logprobs,
     response_values,
-    same_weights,
     sample_rollouts,
     view_rollouts,
 )
@@ -82,12 +82,12 @@ def run(config: PPOConfig, work: Workspace) -> Iterator[StepMetrics]:
     cursor = PromptCursor(len(prompts), work.seed)
     controller = KLController(config.kl_coef, config.kl_target or None, config.kl_horizon)
     average = MovingAverage(models.policy, config.ema_decay)
-    record = Record(models.policy, watch="validation/score", higher=True)
+    record = Record(Trained(models.policy), watch="validation/score", higher=True)
     text = PretrainingText(config, work, models, limit) if config.ptx_coef else None
     starts_at_reference = same_weights(models.policy, models.reference)
     state = {
-        "policy": models.policy,
-        "value": models.value,
+        "policy": Trained(models.policy),
+        "value": Trained(models.value),
         "policy_optimizer": policy_optimizer,
         "value_optimizer": value_optimizer,
         "cursor": cursor,

@@ -25,6 +25,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from training.rlhf.adapters import prepare_training
 from training.rlhf.config import Numerics, PretrainConfig
 from training.rlhf.data import BatchCursor, Row, due, encode_rows, length_mask, micro_batches, pad_right, read_rows
 from training.rlhf.data import total_steps as count_steps
@@ -67,6 +68,7 @@ def run(config: PretrainConfig, work: Workspace) -> Iterator[StepMetrics]:
 
     torch.manual_seed(work.seed)
     model = build_model(config, tokenizer, work.numerics)
+    prepare_training(model, config, work.numerics, work.seed)
     optimizer = make_optimizer(model, config)
     cursor = BatchCursor([config.context_length] * len(blocks), config.batch_size, work.seed)
     total = count_steps(cursor.batches_per_epoch, config.epochs, config.max_steps)

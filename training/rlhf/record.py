@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from training.rlhf.checkpoint import Stateful
+
 WALL_CLOCK = ("tokens_per_second", "seconds")  # differ from run to run, so they are no result
 
 
@@ -17,7 +19,7 @@ class Record:
     the model at that step is kept, and `restore` puts it back.
     """
 
-    def __init__(self, model: torch.nn.Module, *, watch: str, higher: bool = False, keep_weights: bool = False) -> None:
+    def __init__(self, model: Stateful, *, watch: str, higher: bool = False, keep_weights: bool = False) -> None:
         self.model, self.watch, self.keep_weights = model, watch, keep_weights
         self.sign = -1.0 if higher else 1.0
         self.latest: dict[str, float] = {}

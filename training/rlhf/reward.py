@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from training.rlhf.adapters import Trained, prepare_training
 from training.rlhf.config import RewardConfig
 from training.rlhf.data import BatchCursor, Row, due, encode_rows, micro_batches, pad_right, read_rows, required
 from training.rlhf.data import total_steps as count_steps
@@ -61,6 +62,7 @@ def run(config: RewardConfig, work: Workspace) -> Iterator[StepMetrics]:
     tokenizer = load_tokenizer(work.input("policy"))
     model = reward_model_from_policy(work.input("policy"), work.numerics, work.seed)
     fit_to_tokenizer(model.network, tokenizer)
+    prepare_training(model, config, work.numerics, work.seed)
     limit = context_limit(model.network.config, config.context_length)
     train = read_rankings(work, "train", tokenizer, limit, config)
     validation = read_rankings(work, "validation", tokenizer, limit, config)[: config.eval_rows]
@@ -71,8 +73,10 @@ def run(config: RewardConfig, work: Workspace) -> Iterator[StepMetrics]:
     optimizer = make_optimizer(model, config)
     cursor = BatchCursor([ranking.longest for ranking in train], config.batch_size, work.seed)
     total = count_steps(cursor.batches_per_epoch, config.epochs, config.max_steps)
-    record = Record(model, watch="accuracy/validation", higher=True)
-    start = work.resume({"model": model, "optimizer": optimizer, "cursor": cursor, "record": record}, total_steps=total)
+    trained = Trained(model)
+    record = Record(trained, watch="accuracy/validation", higher=True)
+    state = {"model": trained, "optimizer": optimizer, "cursor": cursor, "record": record}
+    start = work.resume(state, total_steps=total)
 
     weights = list(model.parameters())
     for step in range(start + 1, total + 1):

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.rlhf.config import Numerics
+from training.rlhf.adapters import prepare_training
+from training.rlhf.config import FineTuningConfig, Numerics, TrainingConfig
 from training.rlhf.data import (
     Row,
     encode_rows,
@@ -33,6 +34,7 @@ from training.rlhf.model import RewardModel, fit_to_tokenizer, load_policy, load
 from training.rlhf.numerics import autocast, device_of
 from training.rlhf.ppo_losses import token_entropy, token_logprobs
 from training.rlhf.tokens import Message, check_same_tokens, encode_prompt, load_tokenizer
+from training.rlhf.trunks import load_roles
 from training.rlhf.workspace import Workspace
 
 
@@ -65,6 +67,8 @@ def load_models(work: Workspace) -> Models:
     tokenizer = load_tokenizer(work.input("policy"))
     for name in ("reference", "reward_model"):
         check_same_tokens(tokenizer, load_tokenizer(work.input(name)), "policy", name.replace("_", " "))
+    if isinstance(work.config, FineTuningConfig) and work.config.lora_rank:
+        return Models(tokenizer, *load_roles(work, tokenizer, work.config), work.numerics)
     policy = load_policy(work.input("policy"), work.numerics)
     reference = load_policy(work.input("reference"), work.numerics).requires_grad_(False)
     reward_model = load_reward_model(work.input("reward_model"), work.numerics).requires_grad_(False)
@@ -72,13 +76,10 @@ def load_models(work: Workspace) -> Models:
     for model in (policy, reference, reward_model.network, value.network):
         work.progress("loading the models")
         fit_to_tokenizer(model, tokenizer)
+    for trained in (policy, value):
+        if isinstance(work.config, TrainingConfig):
+            prepare_training(trained, work.config, work.numerics, work.seed)
     return Models(tokenizer, policy, reference, reward_model, value, work.numerics)
-
-
-def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    """Whether two models are the same function because their weights are the same bits."""
-    mine, theirs = one.state_dict(), other.state_dict()
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 class Prompt(NamedTuple):

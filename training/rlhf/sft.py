@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from training.rlhf.adapters import Trained, prepare_training
 from training.rlhf.config import SFTConfig
 from training.rlhf.data import BatchCursor, Row, due, encode_rows, micro_batches, pad_right, read_rows, required
 from training.rlhf.data import total_steps as count_steps
@@ -52,6 +53,7 @@ def run(config: SFTConfig, work: Workspace) -> Iterator[StepMetrics]:
     tokenizer = load_tokenizer(work.input("policy"))
     model = load_policy(work.input("policy"), work.numerics)
     fit_to_tokenizer(model, tokenizer)
+    prepare_training(model, config, work.numerics, work.seed)
     limit = context_limit(model.config, config.context_length)
     train = read_demonstrations(work, "train", tokenizer, limit)
     validation = read_demonstrations(work, "validation", tokenizer, limit)[: config.eval_rows]
@@ -61,8 +63,10 @@ def run(config: SFTConfig, work: Workspace) -> Iterator[StepMetrics]:
     optimizer = make_optimizer(model, config)
     cursor = BatchCursor([len(row.ids) for row in train], config.batch_size, work.seed)
     total = count_steps(cursor.batches_per_epoch, config.epochs, config.max_steps)
-    record = Record(model, watch="loss/validation", keep_weights=config.publish == "best")
-    start = work.resume({"model": model, "optimizer": optimizer, "cursor": cursor, "record": record}, total_steps=total)
+    trained = Trained(model)
+    record = Record(trained, watch="loss/validation", keep_weights=config.publish == "best")
+    state = {"model": trained, "optimizer": optimizer, "cursor": cursor, "record": record}
+    start = work.resume(state, total_steps=total)
     if validation and not work.checkpoint:
         baseline = {"loss/validation": mean_loss(model, tokenizer, validation, config, work)}
         record.note(0, baseline)

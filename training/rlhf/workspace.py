@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import torch
 
+from training.rlhf.adapters import save_model
 from training.rlhf.checkpoint import Stateful, fresh_folder, load_state, publish_folder, save_state, sha256_of, size_of
 from training.rlhf.config import Numerics, StageConfig, config_from_dict, numerics_from_dict
 from training.rlhf.errors import DataError, NumericsError, Stopped
@@ -121,6 +122,10 @@ class Workspace:
         with (self.output / "events.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 
+    def note(self, message: str) -> None:
+        """A sentence for the run's log."""
+        self.event("note", message=message)
+
     def data(self, split: str, kept: int, reasons: Mapping[str, int]) -> None:
         """How many rows of an input are used, and why others are not."""
         self.event("data", split=split, kept=kept, filtered=sum(reasons.values()), reasons=dict(reasons))
@@ -216,7 +221,7 @@ class Workspace:
         """Write `model/` as a Hugging Face folder with plackett.json in it, and say that the run is finished."""
         check_finite(model)
         aside = fresh_folder(self.output / "model.tmp")
-        model.save_pretrained(aside)
+        save_model(model, aside)
         tokenizer.save_pretrained(aside)
         (aside / "plackett.json").write_text(json.dumps(self.provenance(result), indent=2, ensure_ascii=False) + "\n")
         digest = publish_folder(aside, self.output / "model")

@@ -201,6 +201,8 @@ def line_of(event: Event) -> tuple[str, str] | None:
         resumed = whole(fields.get("resumed_from"))
         where = f" from step {resumed}" if resumed else ""
         return "info", f"Started{where} on {fields.get('device') or 'an unknown device'}."
+    if event.kind == "note":
+        return "info", str(fields.get("message") or "")
     if event.kind == "data":
         return data_line(fields)
     if event.kind == "checkpoint":

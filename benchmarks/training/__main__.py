@@ -229,19 +229,20 @@ def report(case: Case, measured: Measured) -> Iterator[Record]:
         others = [record for record in measured["theirs", theirs] if good(record)]
         if ours and others:
             yield from compared(case, item, theirs, ours, others)
-    for (side, mode), records in measured.items():
-        if side == "ours" and rates(records) and rates(measured["floor", mode]):
-            share = median(rates(records)) / median(rates(measured["floor", mode]))
+    for mode in case.ours:
+        found, bare = rates(measured["ours", mode]), rates(measured["floor", mode])
+        if found and bare:
+            share = median(found) / median(bare)
             yield {
                 "bench": case.bench,
                 "setting": f"share of the floor, {mode}",
-                "ours": digits(median(rates(records))),
-                "floor": digits(median(rates(measured["floor", mode]))),
+                "ours": digits(median(found)),
+                "floor": digits(median(bare)),
                 "unit": case.unit,
                 "share": digits(share, 3),
                 "aim": 0.9,
                 "met": share >= 0.9,
-                "runs": len(records),
+                "runs": {"ours": len(found), "floor": len(bare)},
             }
 
 

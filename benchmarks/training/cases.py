@@ -59,8 +59,8 @@ def cases(bfloat16_pays: bool, medium_pays: bool, quick: bool) -> dict[str, list
 def supervised(ours: dict[str, Mode], fastest: str, bfloat16: bool, matmul: str) -> Case:
     plain = {"gradient_checkpointing": False, "bf16": bfloat16}
     packed = {"packing": True, "max_length": 512, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 3}
-    theirs = {
-        "default": {},
+    theirs: dict[str, Mode] = {
+        **defaults(bfloat16),
         "packing 512": {"arguments": plain | packed, "matmul": matmul},
         "grouped by length": {"arguments": plain | {"train_sampling_strategy": "group_by_length"}, "matmul": matmul},
     }
@@ -71,9 +71,23 @@ def supervised(ours: dict[str, Mode], fastest: str, bfloat16: bool, matmul: str)
         ours,
         theirs,
         (
-            Comparison("default, TRL's default", "default", ("default",), 4.0),
+            *against_defaults(bfloat16, 4.0),
             Comparison("fastest correct, TRL's best", fastest, ("packing 512", "grouped by length"), 1.6),
         ),
+    )
+
+
+def defaults(bfloat16: bool) -> dict[str, Mode]:
+    """TRL's default, which is bfloat16 autocast on any machine; where that is emulated, the same in float32 too."""
+    return {"default": {}} | ({} if bfloat16 else {"default but float32": {"arguments": {"bf16": False}}})
+
+
+def against_defaults(bfloat16: bool, aim: float) -> tuple[Comparison, ...]:
+    if bfloat16:
+        return (Comparison("default, TRL's default", "default", ("default",), aim),)
+    return (
+        Comparison("default, TRL's default (bfloat16, emulated on this CPU)", "default", ("default",), aim),
+        Comparison("default, TRL's default but float32", "default", ("default but float32",), aim),
     )
 
 
@@ -90,9 +104,9 @@ def rankings(k: int, ours: dict[str, Mode], fastest: str, bfloat16: bool, matmul
         "rankings/s",
         {"stage": "reward", "size": "base", "rows": f"rankings_k{k}", "batch": 8},
         ours,
-        {"default": {}, "grouped by length": {"arguments": grouped, "lengths": True, "matmul": matmul}},
+        defaults(bfloat16) | {"grouped by length": {"arguments": grouped, "lengths": True, "matmul": matmul}},
         (
-            Comparison("default, TRL's default", "default", ("default",), aims[0]),
+            *against_defaults(bfloat16, aims[0]),
             Comparison("fastest correct, TRL's best", fastest, ("grouped by length",), aims[1]),
         ),
     )

@@ -27,28 +27,46 @@ from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 from benchmarks.training.process import PeakMemory, child_main
 
-WARM_STEPS = 1
+SLOW_STEP_SECONDS = 20.0
 SIDES = ("chosen", "rejected")
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
-    """Counts real tokens and stamps each optimiser step; stops the trainer when it has measured long enough."""
+    """Counts real tokens and stamps each optimiser step; stops the trainer when it has measured long enough.
+
+    The first step warms up and does not count, unless it alone takes so long that warming up is nothing beside it.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.tokens = 0
         self.stamps: list[tuple[float, int]] = []
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self.stamps.append((time.perf_counter(), 0))
+
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self.stamps.append((time.perf_counter(), self.tokens))
-        if len(self.stamps) > WARM_STEPS + 1 and self.measured_seconds() >= self.seconds:
+        if (len(self.stamps) > 2 or self.slow) and self.measured_seconds() >= self.seconds:
             control.should_training_stop = True
 
+    @property
+    def slow(self) -> bool:
+        return self.stamps[1][0] - self.stamps[0][0] > SLOW_STEP_SECONDS
+
+    @property
+    def first(self) -> int:
+        """The stamp from which on is measured; a run of one step has no other."""
+        return 0 if self.slow or len(self.stamps) == 2 else 1
+
+    def steps(self) -> int:
+        return len(self.stamps) - 1 - self.first
+
     def measured_seconds(self) -> float:
-        return self.stamps[-1][0] - self.stamps[WARM_STEPS - 1][0]
+        return self.stamps[-1][0] - self.stamps[self.first][0]
 
     def measured_tokens(self) -> int:
-        return self.stamps[-1][1] - self.stamps[WARM_STEPS - 1][1]
+        return self.stamps[-1][1] - self.stamps[self.first][1]
 
     def watch(self, model: Any) -> None:
         """Count at each forward of the model, not in the collator, which runs a batch ahead."""
@@ -158,8 +176,7 @@ def ppo(spec: dict[str, Any]) -> dict[str, Any]:
         callbacks=[clock],
     )
     trainer.train()
-    measured = len(clock.stamps) - WARM_STEPS
-    return result(clock, spec["episodes"] * measured / clock.measured_seconds())
+    return result(clock, spec["episodes"] * clock.steps() / clock.measured_seconds())
 
 
 def generation(spec: dict[str, Any]) -> dict[str, Any]:
@@ -226,7 +243,7 @@ def rows_of(path: str) -> list[dict[str, Any]]:
 
 
 def result(clock: Clock, rate: float) -> dict[str, Any]:
-    return {"rate": rate, "seconds": clock.measured_seconds(), "steps": len(clock.stamps) - WARM_STEPS}
+    return {"rate": rate, "seconds": clock.measured_seconds(), "steps": clock.steps()}
 
 
 if __name__ == "__main__":

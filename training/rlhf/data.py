@@ -19,6 +19,7 @@ Encoded = TypeVar("Encoded")
 
 LENGTH_MULTIPLE = 8  # padded lengths are multiples of it: fewer shapes, for which kernels are built once
 WORTH_A_PASS = 2048  # tokens; below it a pass costs more by being one than by padding
+CPU_ROW = 2048  # tokens; a CPU computes no faster with more of them, and keeps the activations of fewer
 WINDOW = 16  # batches among which rows are sorted by length
 
 
@@ -103,6 +104,27 @@ def micro_batches(
             groups.append([index])
             width, count = padded_length(lengths[index]), costs[index]
     return groups
+
+
+def fill_rows(costs: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices of elements of `costs` tokens each, in rows of at most `budget` tokens, about evenly full.
+
+    Where there is no GPU a row has at most 2048 tokens. An element that has more than a row by itself is still whole.
+    Longest first into the emptiest row, with as few rows as will do.
+    """
+    limit = budget if torch.cuda.is_available() else min(budget, CPU_ROW)
+    limit = max(limit, max(costs, default=0))
+    order = sorted(range(len(costs)), key=lambda index: (-costs[index], index))
+    for count in range(max(1, math.ceil(sum(costs) / limit)), len(costs) + 1):
+        rows: list[list[int]] = [[] for _ in range(count)]
+        filled = [0] * count
+        for index in order:
+            emptiest = filled.index(min(filled))
+            rows[emptiest].append(index)
+            filled[emptiest] += costs[index]
+        if max(filled) <= limit:
+            return rows
+    return [[index] for index in order]
 
 
 def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:

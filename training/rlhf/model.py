@@ -30,6 +30,7 @@ from transformers.models.auto.modeling_auto import (
 
 from training.rlhf.config import Numerics
 from training.rlhf.errors import ModelError
+from training.rlhf.flat import FlatRow, hidden_states
 from training.rlhf.numerics import device_of
 
 transformers.logging.set_verbosity_error()  # a new head is expected, and said in our own words
@@ -77,6 +78,13 @@ class RewardModel(nn.Module):
         """Scores (B,) at the last real token of each sequence, which is its EOS; lengths (B,) count real tokens."""
         rows = torch.arange(len(lengths), device=input_ids.device)
         return self(input_ids)[rows, lengths.to(input_ids.device) - 1]
+
+    def score_row(self, row: FlatRow) -> torch.Tensor:
+        """Scores (S,), float32, at the last token of each sequence of a flat row."""
+        states = hidden_states(self.network, row)[row.last]  # (S, D)
+        with torch.autocast(states.device.type, enabled=False):
+            scores: torch.Tensor = self.network.score(states.float()).squeeze(-1) - self.shift
+        return scores
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json (with the shift) and model.safetensors; opens with AutoModelForSequenceClassification."""

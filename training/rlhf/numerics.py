@@ -6,6 +6,7 @@ On a CPU the same input, seed and numerics give the same bits on the same machin
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 
@@ -47,6 +48,21 @@ def device_of(numerics: Numerics) -> torch.device:
     if numerics.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(numerics.device)
+
+
+def settled(numerics: Numerics) -> Numerics:
+    """The numerics with a dtype of `auto` decided for this machine, as a run records them."""
+    if numerics.dtype != "auto":
+        return numerics
+    return dataclasses.replace(numerics, dtype="bfloat16" if multiplies_bfloat16(device_of(numerics)) else "float32")
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products are faster than float32 ones here: elsewhere a CPU emulates them, many times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return any(check() for check in checks if check is not None)
 
 
 def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:

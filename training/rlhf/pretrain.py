@@ -27,12 +27,13 @@ from transformers import (
 
 from training.rlhf.adapters import prepare_training
 from training.rlhf.config import Numerics, PretrainConfig
-from training.rlhf.data import BatchCursor, Row, due, encode_rows, length_mask, micro_batches, pad_right, read_rows
+from training.rlhf.data import BatchCursor, Row, due, encode_rows, fill_rows, read_rows
 from training.rlhf.data import total_steps as count_steps
 from training.rlhf.errors import DataError, RowError
+from training.rlhf.flat import hidden_states, lay_blocks, lay_flat
 from training.rlhf.generate import Decoding, derive_seed, generate
-from training.rlhf.losses import token_cross_entropy
-from training.rlhf.model import prepared, selected_logits
+from training.rlhf.linear import policy_cross_entropy
+from training.rlhf.model import prepared
 from training.rlhf.numerics import autocast, device_of
 from training.rlhf.optim import clip_gradients, learning_rate_at, make_optimizer, set_learning_rate
 from training.rlhf.record import Record
@@ -87,8 +88,8 @@ def run(config: PretrainConfig, work: Workspace) -> Iterator[StepMetrics]:
             group = indices[at : at + blocks_per_pass]
             ids = torch.from_numpy(blocks[group].astype(np.int64)).to(device)  # (B, T + 1)
             with autocast(work.numerics):
-                logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-            loss = token_cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()) / tokens
+                states = hidden_states(model, lay_blocks(ids[:, :-1]))[: len(group) * config.context_length]
+                loss = policy_cross_entropy(model, states, ids[:, 1:].flatten()) / tokens
             loss.backward()
             loss_sum += float(loss.detach())
         rate = learning_rate_at(
@@ -226,17 +227,16 @@ def mean_cross_entropy(
 ) -> float:
     """Mean -log p, in nats, of every token after the first of each sequence."""
     total, tokens = 0.0, 0
-    lengths = [len(sequence) for sequence in sequences]
-    usable = [index for index, length in enumerate(lengths) if length > 1]
-    for group in micro_batches(usable, [1] * len(lengths), lengths, budget):
+    usable = [sequence for sequence in sequences if len(sequence) > 1]
+    for group in fill_rows([len(sequence) for sequence in usable], budget):
         work.progress("validating")
-        ids, sizes = pad_right([sequences[index] for index in group], tokenizer.pad_token_id)
-        ids, sizes = ids.to(model.device), sizes.to(model.device)
-        counts = length_mask(sizes - 1, ids.shape[1])  # the position before each token that is predicted
+        parts = [usable[index] for index in group]
+        row = lay_flat(parts, model.device, pad_id=tokenizer.pad_token_id)
+        targets = torch.tensor([token for part in parts for token in part[1:]], device=model.device)
         with autocast(work.numerics):
-            logits = selected_logits(model, ids, counts)
-        total += float(token_cross_entropy(logits, ids[:, 1:][counts[:, :-1]]))
-        tokens += int(counts.sum())
+            states = hidden_states(model, row)[row.before([[True] * len(part) for part in parts])]
+            total += float(policy_cross_entropy(model, states, targets))
+        tokens += len(targets)
     return total / max(tokens, 1)
 
 

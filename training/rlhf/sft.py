@@ -1,8 +1,9 @@
 """Supervised fine-tuning on demonstrations: InstructGPT (arXiv:2203.02155) section 3.5, appendix C.1.
 
 Cross-entropy on what the assistant says in the completion, its EOS included; the prompt is context. The loss of a step
-is the mean over all such tokens of its batch, however many passes the batch is split into. Dropout is off, as in the
-later stages, so that the policy that PPO starts from is the one that was measured here.
+is the mean over all such tokens of its batch, however many passes the batch is split into. A pass is a flat row of
+whole demonstrations without padding. Dropout is off, as in the later stages, so that the policy that PPO starts from is
+the one that was measured here.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.rlhf.adapters import Trained, prepare_training
 from training.rlhf.config import SFTConfig
-from training.rlhf.data import BatchCursor, Row, due, encode_rows, micro_batches, pad_right, read_rows, required
+from training.rlhf.data import BatchCursor, Row, due, encode_rows, fill_rows, read_rows, required
 from training.rlhf.data import total_steps as count_steps
 from training.rlhf.errors import DataError, RowError
+from training.rlhf.flat import hidden_states, lay_flat
 from training.rlhf.generate import Decoding, derive_seed, generate
-from training.rlhf.losses import token_cross_entropy
-from training.rlhf.model import fit_to_tokenizer, load_policy, selected_logits
+from training.rlhf.linear import policy_cross_entropy
+from training.rlhf.model import fit_to_tokenizer, load_policy
 from training.rlhf.numerics import autocast
 from training.rlhf.optim import clip_gradients, learning_rate_at, make_optimizer, set_learning_rate
 from training.rlhf.record import Record
@@ -131,24 +133,20 @@ def read_demonstrations(
 
 
 def split_batch(batch: Sequence[Demonstration], budget: int) -> list[list[Demonstration]]:
-    """The batch in passes of at most `budget` tokens, padding included."""
-    lengths = [len(row.ids) for row in batch]
-    groups = micro_batches(range(len(batch)), [1] * len(batch), lengths, budget)
-    return [[batch[index] for index in group] for group in groups]
+    """The batch in passes of at most `budget` tokens."""
+    rows = fill_rows([len(row.ids) for row in batch], budget)
+    return [[batch[index] for index in row] for row in rows]
 
 
 def completion_loss(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, group: Sequence[Demonstration], work: Workspace
 ) -> torch.Tensor:
     """Sum, in nats, of -log p over the tokens that count."""
-    ids, _ = pad_right([row.ids for row in group], tokenizer.pad_token_id)
-    predicts = torch.zeros_like(ids, dtype=torch.bool)  # (B, T), True where the next token counts
-    for index, row in enumerate(group):
-        predicts[index, : len(row.counts) - 1] = torch.tensor(row.counts[1:])
-    targets = ids[:, 1:][predicts[:, :-1]]
+    row = lay_flat([one.ids for one in group], model.device, pad_id=tokenizer.pad_token_id)
+    targets = [token for one in group for token, counts in zip(one.ids[1:], one.counts[1:], strict=True) if counts]
     with autocast(work.numerics):
-        logits = selected_logits(model, ids.to(model.device), predicts.to(model.device))
-    return token_cross_entropy(logits, targets.to(model.device))
+        states = hidden_states(model, row)[row.before([one.counts for one in group])]  # (N, D)
+        return policy_cross_entropy(model, states, torch.tensor(targets, device=model.device))
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from benchmarks.training.figures import Record, digits, growth_table, line, medi
 from benchmarks.training.process import ChildFailed, run_child
 
 STAGES = ("sft", "rm", "ppo", "generate")
+QUIET_LOAD = 0.06  # above it, other processes disturb a timing
 SLOW_SECONDS = 75.0  # a measurement that takes longer than this is not repeated
 MEMORY_AIM = 1.2
 Measured = dict[tuple[str, str], list[Record]]
@@ -50,10 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="manage.py bench training", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", default=",".join(STAGES), help=f"stages, by commas ({','.join(STAGES)})")
-    parser.add_argument("--runs", type=int, default=3, help="measurements of each side, of which medians are taken (3)")
+    parser.add_argument(
+        "--runs", type=int, default=0, help="measurements of each side, of which medians are taken (3; --scaling: 1)"
+    )
     parser.add_argument("--quick", action="store_true", help="one short run of each, to see that it works")
     parser.add_argument("--side", choices=("both", "ours", "theirs"), default="both", help="measure one side alone")
-    parser.add_argument("--raw", type=Path, help="a file of single measurements: added to, and what it has counts too")
+    parser.add_argument("--raw", type=Path, help="a file of single measurements, to go on in parts")
     parser.add_argument("--scaling", action="store_true", help="how time and memory grow, ours alone")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (as many as there are cores)")
@@ -71,7 +74,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     unknown = set(options.only.split(",")) - set(STAGES)
     if unknown:
         parser.error(f"there is no stage {', '.join(sorted(unknown))}; the stages are {', '.join(STAGES)}")
-    options.runs = 1 if options.quick else options.runs
+    options.runs = 1 if options.quick else options.runs or (1 if options.scaling else 3)
     options.seconds = options.seconds or (2.0 if options.quick else 12.0)
     options.threads = options.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
     return options
@@ -91,7 +94,7 @@ class Bench:
         self.options = options
         options.cache.mkdir(parents=True, exist_ok=True)
         self.log = options.cache / "log.txt"
-        self.rows = Rows(16, 4, 64) if options.quick else Rows()
+        self.rows = Rows(512, 64, 512) if options.device == "cuda" else Rows(16, 4, 64) if options.quick else Rows()
         self.ours_python = Path(sys.executable)
         self.theirs_python = options.peer_python or self.ours_python
         if options.side != "ours" and not options.peer_python and not options.scaling:
@@ -146,7 +149,9 @@ class Bench:
             measured[known["side"], known["mode"]].append(known)
         for number in range(self.options.runs):
             for side, mode, take in todo:
-                if number == 0 or worth_repeating(case, measured, side, mode):
+                if len(measured[side, mode]) > number:
+                    continue  # an earlier call took it
+                if not measured[side, mode] or worth_repeating(case, measured, side, mode):
                     record = {"bench": case.bench, "side": side, "mode": mode, **take()}
                     measured[side, mode].append(record)
                     self.keep(record)
@@ -178,11 +183,11 @@ class Bench:
         return take
 
     def known(self, bench: str) -> Iterator[Record]:
-        """Measurements of an earlier call, with the same machine in mind."""
+        """Measurements of an earlier call, but for those that failed or were disturbed."""
         if self.options.raw and self.options.raw.exists():
             for text in self.options.raw.read_text().splitlines():
                 record = json.loads(text)
-                if record["bench"] == bench:
+                if record["bench"] == bench and good(record) and (record["other_load"] or 0.0) <= QUIET_LOAD:
                     yield record
 
     def keep(self, record: Record) -> None:
@@ -249,7 +254,11 @@ def report(case: Case, measured: Measured) -> Iterator[Record]:
 def compared(case: Case, item: Comparison, theirs: str, ours: list[Record], others: list[Record]) -> Iterator[Record]:
     """Rates, then peak memory, of one comparison."""
     setting = item.setting if theirs in item.setting or theirs == "default" else f"{item.setting}: {theirs}"
-    more = {"modes": {"ours": item.ours, "theirs": theirs}, "versions": ours[-1]["versions"] | others[-1]["versions"]}
+    more = {
+        "modes": {"ours": item.ours, "theirs": theirs},
+        "versions": ours[-1]["versions"] | others[-1]["versions"],
+        "other_load": max((record.get("other_load") or 0.0) for record in [*ours, *others]),
+    }
     for name, aim in (case.rates or {"": item.aim}).items():
         shown = ", ".join(part for part in (name, setting) if part)
         yield line(case.bench, shown, rates(ours, name), rates(others, name), case.unit, aim=aim, **more)
@@ -262,7 +271,9 @@ def brief(record: Record) -> str:
         return record["error"]
     found = record.get("rates") or {"": record["rate"]}
     shown = ", ".join(f"{name} {value:.4g}".strip() for name, value in found.items())
-    return f"{shown}; {record['peak_mib']:.0f} MiB, {record['wall_seconds']:.0f} s in all"
+    load = record.get("other_load") or 0.0
+    disturbed = f"; DISTURBED: others took {load:.0%} of the machine" if load > QUIET_LOAD else ""
+    return f"{shown}; {record['peak_mib']:.0f} MiB, {record['wall_seconds']:.0f} s in all{disturbed}"
 
 
 def emit(record: Record) -> None:

@@ -29,6 +29,8 @@ from transformers import (
     Qwen2Config,
 )
 
+transformers.utils.logging.disable_progress_bar()
+
 VERSION = 3  # a change of what is made here makes a new folder
 VOCABULARY = 8192
 PAD, END = "<|pad|>", "<|im_end|>"

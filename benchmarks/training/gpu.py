@@ -62,7 +62,7 @@ def for_gpu(case: Case, size: str) -> Case:
     last = case.comparisons[-1]
     aim = 3.0 if case.spec["stage"] == "ppo" else None
     against_best = Comparison(last.setting, "fastest", last.theirs, aim)
-    larger = {"size": size} | ({"batch": WHOLE_STEP_ROWS} if case.spec["stage"] in {"sft", "reward"} else {})
+    larger = {"size": size} | ({"batch": WHOLE_STEP_ROWS} if case.spec["stage"] == "sft" else {})
     return replace(
         case,
         bench=f"{case.bench}, {size}",

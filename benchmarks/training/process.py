@@ -60,6 +60,7 @@ def run_child(python: Path | str, module: str, spec: Mapping[str, Any], log: Pat
         "OMP_NUM_THREADS": str(spec["threads"]),
         **spec.get("environment", {}),
     }
+    load = OtherLoad()
     with log.open("a", encoding="utf-8") as stream:
         stream.write(f"\n$ {' '.join(command)}\n")
         stream.flush()
@@ -79,7 +80,38 @@ def run_child(python: Path | str, module: str, spec: Mapping[str, Any], log: Pat
     if done.returncode:
         raise ChildFailed(f"{module} ended with {done.returncode}: {last_line(log)} (all that it said: {log})")
     record: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return record
+    return {**record, "other_load": load.share()}
+
+
+class OtherLoad:
+    """What other processes take of this machine while a child runs; above some percent a timing means little."""
+
+    def __init__(self) -> None:
+        self.began, self.busy, self.own = time.monotonic(), busy_seconds(), child_seconds()
+
+    def share(self) -> float | None:
+        """Of all cores, 0 to 1; None where the system does not say."""
+        busy = busy_seconds()
+        if self.busy is None or busy is None:
+            return None
+        others = busy - self.busy - (child_seconds() - self.own)
+        return round(max(0.0, others) / ((time.monotonic() - self.began) * (os.cpu_count() or 1)), 3)
+
+
+def busy_seconds() -> float | None:
+    """Seconds that all cores have worked since the machine started, those stolen by its neighbours too."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return None
+    user, nice, system, _idle, _wait, irq, soft, steal = (int(field) for field in fields)
+    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def child_seconds() -> float:
+    """Processor seconds of the children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def last_line(log: Path) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import os
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -63,6 +64,17 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return any(check() for check in checks if check is not None)
+
+
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """In it float32 products are float32 through and through: for comparing two ways to compute one thing."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:

@@ -231,10 +231,10 @@ def mean_cross_entropy(
     for group in fill_rows([len(sequence) for sequence in usable], budget):
         work.progress("validating")
         parts = [usable[index] for index in group]
-        row = lay_flat(parts, model.device, pad_id=tokenizer.pad_token_id)
+        row = lay_flat([part[:-1] for part in parts], model.device, pad_id=tokenizer.pad_token_id)
         targets = torch.tensor([token for part in parts for token in part[1:]], device=model.device)
         with autocast(work.numerics):
-            states = hidden_states(model, row)[row.before([[True] * len(part) for part in parts])]
+            states = hidden_states(model, row)[: len(targets)]  # filler comes last
             total += float(policy_cross_entropy(model, states, targets))
         tokens += len(targets)
     return total / max(tokens, 1)

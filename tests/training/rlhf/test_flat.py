@@ -12,6 +12,7 @@ from tests.training.rlhf.seven import SEVEN, WINDOW, gradients, small_policy, to
 from training.rlhf import attention, flat
 from training.rlhf.attention import Span, bucketed_attention, make_layout
 from training.rlhf.flat import FlatRow, common_prefix, hidden_states, lay_flat, lay_shared, reads_flat_rows, row_tokens
+from training.rlhf.model import disable_dropout
 
 CPU = torch.device("cpu")
 PROMPT = tokens(12, seed=9)
@@ -153,6 +154,25 @@ def test_a_switched_model_still_reads_padded_batches_and_generates() -> None:
         torch.testing.assert_close(*both)
         both = (model.generate(ids, max_new_tokens=5, do_sample=False) for model in (switched, plain))
         assert torch.equal(*both)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_layers_that_are_computed_again_attend_by_the_same_layout(family: str) -> None:
+    """Gradient checkpointing runs layers a second time, in the backward pass, where nothing says that a row is flat."""
+    model = small_policy(family)
+    row = lay_shared(GROUPS, CPU)
+    wanted = gradients(model, weighted(on_a_row(model, row)))
+    model.activation_checkpointing_enable()
+    disable_dropout(model)
+    model.train()
+    found = gradients(model, weighted(on_a_row(model, row)))
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, wanted[name], rtol=1e-6, atol=1e-9, msg=name)
+
+
+def test_weights_of_bfloat16_are_read_flat_too() -> None:
+    model = small_policy("llama").bfloat16()
+    assert reads_flat_rows(model)
 
 
 def test_a_family_that_reads_a_flat_row_otherwise_is_padded(caplog: pytest.LogCaptureFixture) -> None:

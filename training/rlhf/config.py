@@ -56,8 +56,9 @@ class Numerics:
     threads: int = setting(0, minimum=0, maximum=1024)
     """CPU threads; 0 takes one for each core that this process may use."""
 
-    dtype: str = setting("float32", choices=("float32", "bfloat16"))
-    """bfloat16 computes under autocast; the weights and the optimiser stay float32 either way."""
+    dtype: str = setting("float32", choices=("auto", "float32", "bfloat16"))
+    """bfloat16 computes under autocast; the weights and the optimiser stay float32 either way. auto takes it where the
+    processor multiplies in it: a GPU that can, a CPU with AVX-512 BF16 or AMX."""
 
     matmul: str = setting("medium", choices=("highest", "high", "medium"))
     """Precision of float32 products. medium sends a CPU's to oneDNN (twice as fast on AMD, at float32 accuracy there;

@@ -19,9 +19,10 @@ from transformers import PreTrainedTokenizerBase
 
 from training.rlhf.adapters import Trained, prepare_training
 from training.rlhf.config import RewardConfig
-from training.rlhf.data import BatchCursor, Row, due, encode_rows, micro_batches, pad_right, read_rows, required
+from training.rlhf.data import BatchCursor, Row, due, encode_rows, fill_rows, micro_batches, read_rows, required
 from training.rlhf.data import total_steps as count_steps
 from training.rlhf.errors import DataError, RowError
+from training.rlhf.flat import lay_shared, row_tokens
 from training.rlhf.losses import Pairs, kendall_tau, pair_accuracy, ranked_pairs, ranking_loss
 from training.rlhf.model import RewardModel, fit_to_tokenizer, reward_model_from_policy
 from training.rlhf.numerics import autocast
@@ -220,25 +221,35 @@ def read_answers(work: Workspace, split: str, tokenizer: PreTrainedTokenizerBase
 
 def split_batch(batch: Sequence[RankedAnswers], budget: int) -> list[list[RankedAnswers]]:
     """The batch in passes of whole rankings, of at most `budget` tokens where a single ranking fits in it."""
-    costs = [len(ranking.sequences) for ranking in batch]
-    groups = micro_batches(range(len(batch)), costs, [ranking.longest for ranking in batch], budget)
-    return [[batch[index] for index in group] for group in groups]
+    rows = fill_rows([row_tokens(ranking.sequences) for ranking in batch], budget)
+    return [[batch[index] for index in row] for row in rows]
 
 
 def score_group(
     model: RewardModel, tokenizer: PreTrainedTokenizerBase, group: Sequence[RankedAnswers], work: Workspace
 ) -> torch.Tensor:
-    """Scores (S,) of all answers of some rankings, each forwarded once."""
-    return score_sequences(model, tokenizer, [ids for ranking in group for ids in ranking.sequences], work)
+    """Scores (S,) of all answers of some rankings: each answer is forwarded once, and what the answers of a ranking
+    begin with once for all of them."""
+    return score_sets(model, tokenizer, [ranking.sequences for ranking in group], work)
 
 
 def score_sequences(
     model: RewardModel, tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Sequence[int]], work: Workspace
 ) -> torch.Tensor:
-    """Scores (S,) of sequences that end in EOS."""
-    ids, lengths = pad_right(sequences, tokenizer.pad_token_id)
+    """Scores (S,) of sequences that end in EOS and have nothing in common."""
+    return score_sets(model, tokenizer, [[ids] for ids in sequences], work)
+
+
+def score_sets(
+    model: RewardModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sets: Sequence[Sequence[Sequence[int]]],
+    work: Workspace,
+) -> torch.Tensor:
+    """Scores (S,) of sets of sequences that end in EOS; those of a set may begin with one prompt."""
+    row = lay_shared(sets, model.network.device, pad_id=tokenizer.pad_token_id)
     with autocast(work.numerics):
-        return model.score(ids.to(model.network.device), lengths)
+        return model.score_row(row)
 
 
 def group_pairs(group: Sequence[RankedAnswers], device: torch.device) -> Pairs:

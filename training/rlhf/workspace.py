@@ -27,6 +27,7 @@ from training.rlhf.adapters import save_model
 from training.rlhf.checkpoint import Stateful, fresh_folder, load_state, publish_folder, save_state, sha256_of, size_of
 from training.rlhf.config import Numerics, StageConfig, config_from_dict, numerics_from_dict
 from training.rlhf.errors import DataError, NumericsError, Stopped
+from training.rlhf.numerics import settled
 
 PROGRESS_SECONDS = 1.0  # progress is said at most this often
 
@@ -81,7 +82,7 @@ class Workspace:
             stage=run["stage"],
             config=config_from_dict(run["stage"], run.get("config") or {}),
             seed=int(run.get("seed", 0)),
-            numerics=numerics_from_dict(run.get("numerics") or {}),
+            numerics=settled(numerics_from_dict(run.get("numerics") or {})),
             inputs={name: Path(given["path"]) for name, given in run["inputs"].items()},
             input_hashes={name: given.get("sha256") or "" for name, given in run["inputs"].items()},
             output=Path(run["output"]),

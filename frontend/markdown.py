@@ -13,6 +13,8 @@ from functools import lru_cache
 import nh3
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
@@ -24,10 +26,16 @@ CACHED_TEXTS = 1024
 
 TAGS = {
     *("a", "blockquote", "br", "code", "del", "em", "hr", "li", "ol", "p", "pre", "s", "span", "strong", "ul"),
-    *("table", "thead", "tbody", "tr", "th", "td", "h2", "h3", "h4", "h5", "h6"),
+    *("div", "table", "thead", "tbody", "tr", "th", "td", "h2", "h3", "h4", "h5", "h6"),
 }
-ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "code": {"class"}}
+ATTRIBUTES = {
+    "a": {"href", "title"},
+    "ol": {"start"},
+    "code": {"class"},
+    "div": {"tabindex", "role", "aria-label"},  # raw HTML is off, so that every div is one of ours, around a table
+}
 CLASSES = {
+    "div": {"wide-table"},
     "p": {f"heading-{level}" for level in range(1, 7)},
     "span": {"image-left-out"},
     "th": {"align-left", "align-center", "align-right"},
@@ -38,16 +46,17 @@ URL_SCHEMES = {"http", "https", "mailto"}
 
 def answer_html(text: str) -> SafeString:
     """Render a prompt, a demonstration or an answer; its headings stay out of the page's outline."""
-    return _render("answer", text)
+    return _render("answer", text, get_language())
 
 
 def document_html(text: str) -> SafeString:
     """Render a document of the project, such as its guidelines; its headings start below the page's own."""
-    return _render("document", text)
+    return _render("document", text, get_language())
 
 
 @lru_cache(maxsize=CACHED_TEXTS)
-def _render(kind: str, text: str) -> SafeString:
+def _render(kind: str, text: str, language: str | None) -> SafeString:
+    """`language` tells the texts apart that are kept: a table's name is in the reader's."""
     html = nh3.clean(
         _parser(kind).render(text),
         tags=TAGS,
@@ -64,6 +73,8 @@ def _parser(kind: str) -> MarkdownIt:
     # breaks: a single newline in an answer is one that the labeler must see; a document's are the editor's line wraps.
     parser = MarkdownIt("commonmark", {"html": False, "breaks": kind == "answer"}).enable(["table", "strikethrough"])
     parser.add_render_rule("image", _image)
+    parser.add_render_rule("table_open", _table_open)
+    parser.add_render_rule("table_close", _table_close)
     for cell in ("th_open", "td_open"):
         parser.add_render_rule(cell, _cell)
     for edge in ("heading_open", "heading_close"):
@@ -74,6 +85,16 @@ def _parser(kind: str) -> MarkdownIt:
 def _image(self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
     description = tokens[index].content or str(tokens[index].attrGet("src") or "")
     return f'<span class="image-left-out">[{escape(description)}]</span>'
+
+
+def _table_open(self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    """A table that is too wide scrolls in a box of its own, which the keyboard reaches."""
+    name = escape(_("Table"))
+    return f'<div class="wide-table" tabindex="0" role="group" aria-label="{name}">\n<table>\n'
+
+
+def _table_close(self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    return "</table>\n</div>\n"
 
 
 def _cell(self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:

@@ -25,6 +25,7 @@ from training.services.loop import LABELS as INPUT_LABELS
 LINES_SHOWN = 200
 SAMPLE_STEPS_SHOWN = 40
 ATTEMPTS_SHOWN = 20
+SAMPLED_AT_ONCE = frozenset({Stage.SAMPLE})  # a step is a batch of prompts there, and the model stays the same
 TRAINS = frozenset({Stage.PRETRAIN, Stage.SFT, Stage.REWARD, Stage.PPO})
 # When a person is offered what; the service has the last word.
 ACTIONS: dict[str, frozenset[RunState]] = {
@@ -110,8 +111,22 @@ def digest(parts: Sequence[Any]) -> str:
 
 
 def samples_context(run: Run, wanted: str) -> dict[str, Any]:
-    """What the model answered at one step, beside what it answered to the same prompts at the first."""
+    """What the model answered at one step, beside what it answered to the same prompts at the first.
+
+    Where the model does not change while it answers, there is one list of all.
+    """
     steps = sample_steps(run)
+    if run.stage in SAMPLED_AT_ONCE:
+        rows = sorted(samples_of(run), key=lambda row: (row.step, row.index))
+        return {
+            "run": run,
+            "steps": steps[-1:],
+            "shown": steps[-1] if steps else None,
+            "at_once": True,
+            "pairs": [(row, None) for row in rows],
+            "follows": True,
+            "over": run.is_over,
+        }
     shown = int(wanted) if wanted.isdigit() and int(wanted) in steps else (steps[-1] if steps else None)
     first = steps[0] if steps else None
     rows = samples_of(run, [shown]) if shown is not None else []

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from annotation.conversations import clean_text
+from annotation.errors import PlackettError
 from annotation.fields import Category
 from annotation.lines import ImportProblem, read_lines
 from annotation.models import (
@@ -34,7 +35,7 @@ from annotation.records import PARSERS, PromptRecord, Record, record_of
 from annotation.services import audit
 from annotation.services.audit import Actor
 from annotation.services.imported_labels import Item, LabelImporter, prompts_in_use
-from annotation.services.prompts import PromptRow, Rejected, prompts_add
+from annotation.services.prompts import PromptRow, Rejected, check_filing, prompts_add
 from annotation.services.queue import without_nul
 
 CHUNK = 500
@@ -211,11 +212,11 @@ class FileImport:
             self.counts.reject(line, problem)
 
     def prompt_row(self, line: int, record: Record) -> PromptRow:
-        prompt = record if isinstance(record, PromptRecord) else record.prompt
+        prompt = prompt_of(record)
         return PromptRow(
             messages=prompt.messages,
-            category=prompt.category or Category.OTHER,
-            language=prompt.language or "en",
+            category=category_of(prompt),
+            language=language_of(prompt),
             group=prompt.group,
             source_name=self.batch.source,
             source_id=prompt.source_id,
@@ -275,10 +276,29 @@ def read_records(kind: str, file: IO[bytes], filename: str) -> Iterator[Read]:
             continue
         try:
             record = record_of(kind, line.row)
-        except ImportProblem as problem:
+            check_record(record)
+        except PlackettError as problem:
             yield line.number, None, problem.message
         else:
             yield line.number, record, ""
+
+
+def check_record(record: Record) -> None:
+    """Refuse what no table would take, so that a preview and the list of bad lines name it like any other."""
+    prompt = prompt_of(record)
+    check_filing(pool=prompt.pool or Pool.SFT, category=category_of(prompt), language=language_of(prompt))
+
+
+def prompt_of(record: Record) -> PromptRecord:
+    return record if isinstance(record, PromptRecord) else record.prompt
+
+
+def category_of(prompt: PromptRecord) -> str:
+    return prompt.category or Category.OTHER
+
+
+def language_of(prompt: PromptRecord) -> str:
+    return prompt.language or "en"
 
 
 def check_kind(kind: str) -> None:

@@ -181,21 +181,7 @@ def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batc
     messages: list[Message] = clean_messages(row.messages)
     digest = content_hash(messages)
     group = short(row.group, 200, _("the group")) or digest
-    if row.pool and row.pool not in Pool.values:
-        raise PromptError(
-            _("the pool is %(pool)s; it must be one of %(known)s")
-            % {"pool": f"{row.pool!r:.40}", "known": ", ".join(Pool.values)}
-        )
-    if row.category not in Category.values:
-        raise PromptError(
-            _("the category is %(category)s; it must be one of %(known)s")
-            % {"category": f"{row.category!r:.40}", "known": ", ".join(Category.values)}
-        )
-    if not isinstance(row.language, str) or len(row.language) > 16 or not LANGUAGE.fullmatch(row.language):
-        raise PromptError(
-            _("the language is %(language)s; write a code such as en or zh-hans")
-            % {"language": f"{row.language!r:.40}"}
-        )
+    check_filing(pool=row.pool or pool, category=row.category, language=row.language)
     return Prompt(
         project=project,
         messages=messages,
@@ -218,6 +204,27 @@ def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batc
     )
 
 
+def check_filing(*, pool: object, category: object, language: object) -> None:
+    """Refuse a pool or a category that there isn't, or a language that is no code.
+
+    Raises: PromptError.
+    """
+    if pool not in Pool.values:
+        raise PromptError(
+            _("the pool is %(pool)s; it must be one of %(known)s")
+            % {"pool": f"{pool!r:.40}", "known": ", ".join(Pool.values)}
+        )
+    if category not in Category.values:
+        raise PromptError(
+            _("the category is %(category)s; it must be one of %(known)s")
+            % {"category": f"{category!r:.40}", "known": ", ".join(Category.values)}
+        )
+    if not isinstance(language, str) or len(language) > 16 or not LANGUAGE.fullmatch(language):
+        raise PromptError(
+            _("the language is %(language)s; write a code such as en or zh-hans") % {"language": f"{language!r:.40}"}
+        )
+
+
 def short(text: object, limit: int, what: str) -> str:
     """Return a short one-line field, cleaned, or refuse it."""
     if text is None or text == "":
@@ -235,7 +242,8 @@ def chunks(rows: Iterable[tuple[int, PromptRow]]) -> Iterator[list[tuple[int, Pr
 def prompt_withdraw(*, prompt: Prompt, by: Actor) -> Prompt:
     """Offer the prompt no longer: its open tasks leave the queue, its labels stay."""
     if Prompt.objects.filter(pk=prompt.pk, withdrawn_at__isnull=True).update(withdrawn_at=Now()):
-        Task.objects.filter(prompt=prompt, state=TaskState.OPEN).update(state=TaskState.WITHDRAWN)
+        unfinished = Task.objects.filter(prompt=prompt, state__in=[TaskState.OPEN, TaskState.REVIEW])
+        unfinished.update(state=TaskState.WITHDRAWN)
         audit.record(project=prompt.project, by=by, verb="prompt.withdraw", target=prompt)
     prompt.refresh_from_db()
     return prompt

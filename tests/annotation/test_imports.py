@@ -280,6 +280,23 @@ def test_a_preview_says_what_would_come_in(project: Project) -> None:
     assert sizes() == before
 
 
+@pytest.mark.parametrize("kind", FILES)
+def test_where_a_row_cannot_be_filed_is_listed_beside_other_bad_lines(project: Project, kind: str) -> None:
+    good = FILES[kind][0]
+    rows = ["{", good | {"pool": "ocean"}, good | {"category": "poem"}, good | {"language": "?"}, good]
+    preview = import_preview(kind=kind, file=jsonl(*rows), filename="x.jsonl")
+    with pytest.raises(BadLines) as caught:
+        bring_in(project, kind, *rows)
+    for rejected in (preview.rejected, caught.value.rejected):
+        assert [bad["line"] for bad in rejected] == [1, 2, 3, 4]
+        assert [bad["problem"].split(";")[0] for bad in rejected[1:]] == [
+            "the pool is 'ocean'",
+            "the category is 'poem'",
+            "the language is '?'",
+        ]
+    assert (preview.good, caught.value.good) == (1, 1)
+
+
 # --- Undo ------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,7 +50,7 @@ def test_an_attack_leaves_no_active_markup(attack, render):
 @given(st.text(alphabet=st.sampled_from("<>&\"'[]()!#*_`|-:\\ \nabjscripton=/ 中"), max_size=80))
 def test_no_text_makes_a_tag_outside_the_list(text):
     names = {name.lower() for name in re.findall(r"</?([a-zA-Z0-9]+)", answer_html(text))}
-    allowed = "a blockquote br code del em hr li ol p pre s span strong ul table thead tbody tr th td"
+    allowed = "a blockquote br code del em hr li ol p pre s span strong ul div table thead tbody tr th td"
     assert names <= set(allowed.split())
 
 
@@ -84,6 +85,19 @@ def test_a_documents_headings_start_below_the_pages_own():
 def test_a_table_keeps_its_alignment_without_a_style():
     html = answer_html("| a | b |\n|---|--:|\n| 1 | 2 |")
     assert 'class="align-right"' in html and "style" not in html
+
+
+def test_a_table_stands_in_a_box_that_the_keyboard_can_scroll():
+    text = "| one |\n|---|\n| 1 |\n\nand\n\n| two |\n|---|\n| 2 |"
+    named = r'<div (?=[^>]*class="wide-table")(?=[^>]*tabindex="0")(?=[^>]*aria-label="%s")[^>]*>'
+    box = named + r"\s*<table>.*?</table>\s*</div>"
+    for language, name in (("en", "Table"), ("zh-hans", "表格")):
+        with translation.override(language):
+            assert len(re.findall(box % name, document_html(text), re.DOTALL)) == 2
+
+
+def test_a_box_of_ones_own_is_shown_as_text():
+    assert "<div" not in answer_html('<div tabindex="0">x</div>')
 
 
 def test_no_text_is_cut():

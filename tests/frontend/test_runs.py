@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -80,7 +81,7 @@ def test_the_page_tells_what_it_does_and_how_it_is_doing(scene: Scene, as_: As, 
     RunInput.objects.create(run=running, name="policy", model=ModelFactory(project=scene.project, name="base-7"))
     text = as_(scene.rob).get(page(scene, "run", running.pk)).content.decode()
     assert "base-7 is fine-tuned on the demonstrations" in text
-    assert "40 of 100 steps" in text and "about 90 seconds left" in text
+    assert "40 of 100 steps" in text and re.search(r"about \d+ (seconds|minutes?) left", text)
     assert "90 rows used, 2 left out" in text and "longer than the context: 2" in text
     assert "It has begun." in text and "1.23" in text
     assert "&lt;b&gt;Because" in text and "<b>Because" not in text
@@ -107,6 +108,18 @@ def test_samples_of_a_step_stand_beside_the_first(scene: Scene, as_: As, running
     chosen = client.get(page(scene, "run_samples", running.pk) + "?step=10").content.decode()
     assert "of step 10" in chosen and "of step 40" not in chosen and "every 4s" not in chosen
     assert client.get(page(scene, "run_samples", running.pk) + "?step=x").status_code == 200
+
+
+def test_answers_of_a_sampling_run_are_one_list_without_steps(scene: Scene, as_: As) -> None:
+    run = RunFactory(project=scene.project, stage="sample", name="answers-1", created_by=scene.ada)
+    for step in (1, 2):
+        RunSample.objects.create(
+            run=run, attempt=1, step=step, index=0, prompt=[], response=f"From batch {step}.", score=None
+        )
+    text = as_(scene.ada).get(page(scene, "run_samples", run.pk)).content.decode()
+    assert text.index("From batch 1.") < text.index("From batch 2.")
+    assert text.count("The first of its answers") == 2
+    assert "At step" not in text and "Steps at which" not in text
 
 
 def test_a_later_attempts_sample_takes_the_place_of_the_earlier(scene: Scene, as_: As, running: Run) -> None:

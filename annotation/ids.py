@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import uuid
+
+_lock = threading.Lock()
+_last = 0
 
 
 def uuid7() -> uuid.UUID:
     """Return a UUID version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, 12 of their fraction, then random bits.
 
     Sorting by id is sorting by age, and new rows land at the end of the index, which random UUIDs would scatter. The
-    fraction (section 6.2, method 3) keeps rows that one process makes in one go in the order in which it made them.
+    fraction (section 6.2, method 3) keeps the rows that one process makes in the order in which it made them, also
+    where two fall into one step of it, or the clock is set back: then the step after the last one is taken.
     """
-    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
-    fraction = nanoseconds * 4096 // 1_000_000
+    global _last
+    with _lock:
+        _last = max(time.time_ns() * 4096 // 1_000_000, _last + 1)
+        milliseconds, fraction = divmod(_last, 4096)
     value = bytearray(milliseconds.to_bytes(6, "big") + fraction.to_bytes(2, "big") + os.urandom(8))
     value[6] |= 0x70
     value[8] = (value[8] & 0x3F) | 0x80

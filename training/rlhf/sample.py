@@ -117,7 +117,8 @@ def draw(
     work: Workspace,
 ) -> list[Answer]:
     """One answer for each (prompt, index)."""
-    seeds = [derive_seed(work.seed, "sample", prompt.id, index, attempt) for prompt, index in places]
+    # By what is asked, not by the row's id, which is made anew with each import of the same prompts.
+    seeds = [derive_seed(work.seed, "sample", index, attempt, *prompt.ids) for prompt, index in places]
     decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p)
     with autocast(work.numerics):
         responses = generate(

@@ -96,6 +96,17 @@ def test_a_prompts_answers_do_not_depend_on_the_other_prompts(world, tmp_path):
     assert [answer["text"] for answer in lines(tmp_path / "few")] == [answer["text"] for answer in wanted]
 
 
+def test_the_same_prompts_under_other_ids_get_the_same_answers(world, tmp_path):
+    rows = [json.loads(line) for line in world["prompts"].read_text().splitlines()[:4]]
+    texts = []
+    for name in ("p", "q"):
+        prompts = tmp_path / f"{name}.jsonl"
+        prompts.write_text("".join(json.dumps(row | {"id": f"{name}{n}"}) + "\n" for n, row in enumerate(rows)))
+        assert run_sample({**world, "prompts": prompts}, tmp_path / name) == 0
+        texts.append([answer["text"] for answer in lines(tmp_path / name)])
+    assert texts[0] == texts[1]
+
+
 @pytest.mark.parametrize("phase", ["", "generating"])
 def test_a_stopped_run_goes_on_to_the_same_bytes(world, tmp_path, monkeypatch, phase):
     assert run_sample(world, tmp_path / "whole") == 0

@@ -56,6 +56,7 @@ def enter(argv: list[str]) -> None:
 
     if command in NEEDS:
         refuse_unsupported_platform()
+        keep_bytecode()
         choose_data_folder(argv)
         enter_installed(NEEDS[command], argv)
     else:
@@ -89,6 +90,13 @@ def enter_existing(argv: list[str]) -> None:
     if not inside_venv() and works(VENV):
         execute([str(python_of(VENV)), *argv])
     refuse("Plackett is not installed yet. Run: python3 manage.py up (or, by hand: pip install -r requirements.txt)")
+
+
+def keep_bytecode() -> None:
+    """Let Python keep what it compiles, whatever the environment says: the packages were installed uncompiled, and each
+    process of an installation would compile them again, at five seconds of a core each time."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def execute(command: list[str]) -> NoReturn:

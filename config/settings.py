@@ -133,7 +133,8 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 STATIC_URL = "static/"
-STATIC_ROOT = env_path("STATIC_ROOT", BASE_DIR / "staticfiles")
+# On a laptop static files are served from where they are written: there is no folder that they are collected in.
+STATIC_ROOT = env_path("STATIC_ROOT", BASE_DIR / "staticfiles") if PRODUCTION or env_str("STATIC_ROOT") else None
 WHITENOISE_USE_FINDERS = not PRODUCTION
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(FILES_DIR)}},

@@ -18,6 +18,7 @@ import pytest
 pytest_plugins = ["tests.cast"]
 
 ROOT = Path(__file__).resolve().parent.parent
+WAIT_SECONDS = 120.0  # until a test gives up; what a test waits for, it waits for, however slow the machine
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -85,7 +86,7 @@ def patience() -> float:
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
-def wait_for(condition: Callable[[], object], *, seconds: float = 20.0, what: str = "the condition") -> object:
+def wait_for(condition: Callable[[], object], *, what: str = "the condition", seconds: float = WAIT_SECONDS) -> object:
     """Return the condition's first true value; fail in words after so many seconds (longer on a busy machine)."""
     seconds *= patience()
     deadline = time.monotonic() + seconds
@@ -111,15 +112,25 @@ class LiveProcesses:
         self, queue: str, *, pool: str = "threads", concurrency: int = 1, beat: bool = False, **environment: str
     ) -> subprocess.Popen[bytes]:
         """Start a Celery worker of this queue and wait until it takes messages."""
+        process, log = self.start_worker(queue, pool=pool, concurrency=concurrency, beat=beat, **environment)
+        self.until_said(process, log, " ready.")
+        return process
+
+    def workers(self) -> None:
+        """Start a worker of each queue side by side, as `up` does, and wait until both take messages."""
+        for process, log in [self.start_worker("default", beat=True), self.start_worker("gpu")]:
+            self.until_said(process, log, " ready.")
+
+    def start_worker(
+        self, queue: str, *, pool: str = "threads", concurrency: int = 1, beat: bool = False, **environment: str
+    ) -> tuple[subprocess.Popen[bytes], Path]:
         from config import processes
 
         log = self.logs / f"{queue}-{len(self.started)}.log"
         command = processes.worker_command(
             queue, pool=pool, concurrency=concurrency, beat=self.logs / "beat" if beat else None
         )
-        process = self.start(command, log, **environment)
-        self.until_said(process, log, " ready.")
-        return process
+        return self.start(command, log, **environment), log
 
     def start(self, command: list[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
         with log.open("ab") as output:
@@ -136,22 +147,22 @@ class LiveProcesses:
         self.started.append(process)
         return process
 
-    def until_said(self, process: subprocess.Popen[bytes], log: Path, text: str, seconds: float = 60.0) -> None:
+    def until_said(self, process: subprocess.Popen[bytes], log: Path, text: str) -> None:
         def said() -> bool:
             written = log.read_text(errors="replace")
             assert process.poll() is None, f"it ended with {process.returncode}:\n{written[-3000:]}"
             return text in written
 
-        wait_for(said, seconds=seconds, what=f"{text!r} in {log.name}")
+        wait_for(said, what=f"{text!r} in {log.name}")
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """kill -9 of that process alone, as the kernel or an operator would."""
         process.kill()
-        process.wait(10)
+        process.wait()
 
-    def stop(self, process: subprocess.Popen[bytes], seconds: float = 20.0) -> int:
+    def stop(self, process: subprocess.Popen[bytes]) -> int:
         process.terminate()
-        return process.wait(seconds)
+        return process.wait(WAIT_SECONDS)
 
     def stop_all(self) -> None:
         for process in self.started:
@@ -162,7 +173,7 @@ class LiveProcesses:
                 process.wait(5)
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(5)
+            process.wait()
 
 
 @pytest.fixture

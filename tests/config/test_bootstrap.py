@@ -71,7 +71,6 @@ class Door:
             env={name: value for name, value in variables.items() if value},
             capture_output=True,
             text=True,
-            timeout=120,
         )
 
 
@@ -107,6 +106,15 @@ def test_makes_the_environment_once_and_enters_it(door: Door) -> None:
     (door.folder / "requirements.txt").write_text("plackett_elsewhere==1.0\n")
     offline = {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": UNREACHABLE, "PIP_RETRIES": "1"}
     assert "The package index can't be reached" in one_sentence(door.run("up", **offline))
+
+
+def test_what_python_compiles_is_kept(door: Door) -> None:
+    (door.folder / "requirements.txt").write_text("")
+    (door.folder / "config" / "linting.py").write_text(
+        "import os, sys\n\ndef main(arguments):\n"
+        "    print(sys.dont_write_bytecode, os.environ.get('PYTHONDONTWRITEBYTECODE'))\n"
+    )
+    assert door.run("lint", PYTHONDONTWRITEBYTECODE="1").stdout == "False None\n"
 
 
 def test_an_environment_that_lost_its_python_does_not_count(tmp_path: Path) -> None:
@@ -274,9 +282,8 @@ class TestTheSmallerTorch:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         monkeypatch.setenv("PLACKETT_TORCH_INDEX", UNREACHABLE)
-        started = time.monotonic()
-        installer.install_cpu_torch(pip, requirements, tmp_path / "log", started)
-        assert time.monotonic() - started < 60
+        installer.install_cpu_torch(pip, requirements, tmp_path / "log", time.monotonic())
+        assert "Retrying" not in (tmp_path / "log").read_text()
         assert "It can't be had from there; taking the build of the ordinary index instead" in capsys.readouterr().out
 
     def test_nothing_is_asked_of_it_where_pip_has_an_index_of_its_own(

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from config import lifeline, processes
@@ -34,18 +33,18 @@ def test_end_of_file_ends_the_process_and_what_it_started(tmp_path: Path) -> Non
     assert kept.poll() is None
     os.close(write)
     kept.wait(60)
-    wait_for(lambda: not group_lives(kept.pid), seconds=30, what="the whole session to end")
+    wait_for(lambda: not group_lives(kept.pid), what="the whole session to end")
     os.close(read)
 
 
 def test_one_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
     read, write = os.pipe()
-    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-    kept = start(read, [sys.executable, "-c", stubborn], tmp_path)
-    time.sleep(0.3)
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    kept = start(read, until_ended(stubborn, tmp_path / "ready"), tmp_path)
+    wait_for((tmp_path / "ready").exists, what="it to be deaf")
     os.close(write)
     kept.wait(60)
-    wait_for(lambda: not group_lives(kept.pid), seconds=30, what="the whole session to end")
+    wait_for(lambda: not group_lives(kept.pid), what="the whole session to end")
     os.close(read)
 
 
@@ -67,14 +66,14 @@ def test_a_parent_killed_by_force_takes_its_processes_along(tmp_path: Path) -> N
     assert all(process.alive() for process in left)
     parent.kill()
     parent.wait()
-    wait_for(lambda: not any(process.alive() for process in left), seconds=30, what="the processes to end by themselves")
+    wait_for(lambda: not any(process.alive() for process in left), what="the processes to end by themselves")
 
 
 def test_signals_and_exit_statuses_pass_through(tmp_path: Path) -> None:
     read, write = os.pipe()
-    graceful = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); time.sleep(600)"
-    kept = start(read, [sys.executable, "-c", graceful], tmp_path)
-    time.sleep(0.5)
+    graceful = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))"
+    kept = start(read, until_ended(graceful, tmp_path / "ready"), tmp_path)
+    wait_for((tmp_path / "ready").exists, what="it to listen")
     kept.send_signal(signal.SIGTERM)
     assert kept.wait(60) == 7
     killed = start(read, [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], tmp_path)
@@ -90,6 +89,15 @@ def test_start_time_tells_two_uses_of_an_id_apart() -> None:
     assert wait_for(lambda: lifeline.start_time(child.pid) == "", what="a zombie to count as gone")
     child.wait()
     assert lifeline.start_time(child.pid) == ""
+
+
+def until_ended(first: str, ready: Path) -> list[str]:
+    """Return the command of a process that does this, says by a file that it is done, and goes on."""
+    return [
+        sys.executable,
+        "-c",
+        f"{first}; import pathlib, time; pathlib.Path({str(ready)!r}).touch(); time.sleep(600)",
+    ]
 
 
 def group_lives(leader: int) -> bool:

@@ -78,7 +78,7 @@ def test_a_killed_lifeline_leaves_nothing_behind(held: Processes) -> None:
     os.kill(held.kept["it"].process.pid, signal.SIGKILL)
     held.kept["it"].process.wait()
     held.watch()
-    wait_for(lambda: not lifeline.start_time(child), seconds=30, what="its child to end")
+    wait_for(lambda: not lifeline.start_time(child), what="its child to end")
 
 
 def test_stop_waits_for_an_orderly_end(held: Processes, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_stop_kills_what_does_not_stop_in_time(held: Processes, said: list[str])
     child = child_of(held)
     wait_for(lambda: "ready" in held.log("it").read_text(), what="it to be ready")
     held.stop("it")
-    wait_for(lambda: not lifeline.start_time(child), seconds=30, what="it to be gone")
+    wait_for(lambda: not lifeline.start_time(child), what="it to be gone")
     assert said == ["The it process did not stop in time and is killed."]
 
 

@@ -22,7 +22,8 @@ def test_a_run_gives_its_status_and_counts(tmp_path: Path) -> None:
         "import pytest\ndef test_a(): pass\ndef test_b(): assert 0\ndef test_c(): pytest.skip('x')\n"
     )
     status, counts = run_pytest(["-c", "/dev/null", "-p", "no:django", "-q", str(tmp_path)], {})
-    assert (status, counts) == (1, Counts(1, 1, 1))
+    assert (status, counts) == (1, Counts(1, 1, 1, (("x", 1),)))
+    assert (counts + counts).reasons == (("x", 2),)
 
 
 def test_left_out_services_are_said_and_fail_in_ci(

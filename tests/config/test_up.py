@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -9,14 +10,18 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from django.core.management.base import CommandError
 
 from config import processes
+from config.management.commands.up import Up
 from tests.conftest import ROOT, wait_for
 
 pytestmark = pytest.mark.xdist_group("up")
@@ -62,7 +67,7 @@ class Installation:
             assert process.poll() is None, self.said()
             return "Ctrl-C stops it all" in self.said()
 
-        wait_for(there, seconds=120, what="up to be there")
+        wait_for(there, what="up to be there")
         return process
 
     def kill(self) -> None:
@@ -71,12 +76,11 @@ class Installation:
             if process.poll() is None:
                 process.kill()
             process.wait()
-        wait_for(lambda: self.living() == [], seconds=60, what="every process to end by itself")
+        wait_for(lambda: self.living() == [], what="every process to end by itself")
 
-    def refused(self, *arguments: str) -> str:
-        result = subprocess.run(
-            self.command(*arguments), cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=30
-        )
+    def refused(self, *arguments: str, **environment: str) -> str:
+        variables = self.environment | environment
+        result = subprocess.run(self.command(*arguments), cwd=ROOT, env=variables, capture_output=True, text=True)
         assert result.returncode == 1, result.stdout + result.stderr
         assert "Traceback" not in result.stderr
         return result.stderr.strip()
@@ -123,6 +127,7 @@ def test_starts_serves_keeps_alive_outlives_a_kill_and_stops(installation: Insta
     assert installation.get("/healthz")[0] == installation.get("/readyz")[0] == 200
     link = re.search(r"owner\s+http://[^/]+(/sign-in/\S+)", said)
     assert link and installation.get(link[1])[0] == 200
+    assert "Warning" not in (installation.data / "logs" / "web.log").read_text()
 
     assert "Plackett already runs on" in installation.refused("--port", str(free_port()))
     other = Installation(installation.data.parent / "other")
@@ -159,7 +164,55 @@ def test_a_killed_up_takes_its_processes_along_by_itself(installation: Installat
     assert len(installation.living()) >= 8 or not Path("/proc").is_dir()
     up.kill()
     up.wait()
-    wait_for(lambda: installation.living() == [], seconds=60, what="every process to end by itself")
+    wait_for(lambda: installation.living() == [], what="every process to end by itself")
+
+
+@contextmanager
+def deaf_server() -> Iterator[tuple[int, list[object]]]:
+    """A port where every connection is closed at once, and the list of those that came."""
+    came: list[object] = []
+
+    def listen() -> None:
+        with suppress(OSError):
+            while True:
+                accepted, address = server.accept()
+                came.append(address)
+                accepted.close()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        thread = threading.Thread(target=listen)
+        thread.start()
+        yield int(server.getsockname()[1]), came
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_a_database_that_does_not_answer_is_asked_once_and_said(installation: Installation) -> None:
+    """A pool asks again and again, for as long as a request may wait for a connection."""
+    with deaf_server() as (port, came):
+        url = f"postgresql://me@127.0.0.1:{port}/plackett?sslmode=disable&gssencmode=disable"
+        sentence = installation.refused(DATABASE_URL=url, SECRET_KEY="the test's own key, " * 3)
+    assert sentence.startswith("CommandError: The database can't be used: ")
+    assert sentence.endswith("Look at DATABASE_URL and that the server runs.")
+    assert len(came) == 1
+
+
+def test_what_a_page_says_it_lacks_is_said(tmp_path: Path) -> None:
+    class Lacking(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503)
+            self.end_headers()
+            self.wfile.write(b'{"ready": false, "database": "ok", "broker": "no answer", "migrations": "2 wait"}')
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Lacking) as server:
+        threading.Thread(target=server.serve_forever).start()
+        up = Up(tmp_path, "127.0.0.1", server.server_port, demo=False, out=io.StringIO())
+        sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+        up.processes.start(processes.Service(name="web", label="it", command=sleep, stop_seconds=5))
+        with pytest.raises(CommandError, match="started and is not ready: broker: no answer; migrations: 2 wait "):
+            up.wait(up.page_is_ready, "web", 0.0, why=lambda: up.lacking or "")
+        up.stop()
+        server.shutdown()
 
 
 def serves(installation: Installation) -> bool:

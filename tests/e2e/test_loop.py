@@ -15,7 +15,7 @@ from playwright.sync_api import Download, Page, expect
 
 from annotation.models import Demonstration, Membership, Prompt, Ranking, Response
 from annotation.services.sign_in import sign_in_link_create
-from tests.conftest import LiveProcesses, patience, wait_for
+from tests.conftest import WAIT_SECONDS, LiveProcesses, wait_for
 from tests.e2e.board import board, drag, middle, name_of, on_board, rate_all
 from tests.e2e.town import (
     PROMPTS_TO_RANK,
@@ -34,7 +34,6 @@ pytestmark = [
     pytest.mark.xdist_group("live-runs"),
 ]
 
-RUN_SECONDS = 60
 RANKED = PROMPTS_TO_RANK - 1  # one stays in the labeler's hand: submitting leads to the next
 TINY_MODEL = {"hidden_size": 32, "layers": 2, "heads": 2, "context_length": 128, "vocab_size": 300}
 BRIEF = {"learning_rate": 0.002, "epochs": 3, "max_steps": 3, "eval_every": 0}
@@ -90,8 +89,7 @@ def visit(open_browser: Callable[..., Page], scene: Scene) -> Callable[..., Visi
 
 
 def test_once_round_the_loop(visit: Callable[..., Visit], scene: Scene, live_processes: LiveProcesses) -> None:
-    live_processes.worker("default", beat=True)
-    live_processes.worker("gpu")
+    live_processes.workers()
     admin = visit(scene.ada)
     upload_a_corpus(admin)
     pretrain_and_watch(admin)
@@ -142,14 +140,14 @@ def launch(admin: Visit, button: str, **settings: object) -> Run:
     return Run.objects.get(id=admin.page.url.rstrip("/").rsplit("/", 1)[1])
 
 
-def expect_state(page: Page, words: str, seconds: float = RUN_SECONDS) -> None:
+def expect_state(page: Page, words: str) -> None:
     """The run's page says so by itself; why it says something else is the failure's message."""
 
     def over() -> bool:
         page.wait_for_timeout(200)
         return page.locator("#live .chip").first.inner_text() in {"Succeeded", "Failed", "Cancelled"}
 
-    wait_for(over, seconds=seconds, what=f"the page to say {words}")
+    wait_for(over, what=f"the page to say {words}")
     assert page.locator("#live .chip").first.inner_text() == words, page.locator("#live").inner_text()
 
 
@@ -173,7 +171,7 @@ def pretrain_and_watch(admin: Visit) -> None:
     run = launch(admin, "Pretrain", **TINY_MODEL, batch_size=8, epochs=60, max_steps=60, eval_every=20, sample_every=20)
     with without_reload(page):
         progress = page.locator("#live progress")
-        expect(progress).to_be_visible(timeout=1000 * RUN_SECONDS * patience())
+        expect(progress).to_be_visible(timeout=1000 * WAIT_SECONDS)
         expect_state(page, "Succeeded")
         expect(progress).to_have_attribute("value", "60")
         expect(page.locator("#curves canvas").first).to_be_visible()
@@ -237,7 +235,7 @@ def cancel_a_run(admin: Visit) -> None:
     page = admin.page
     # The form begins with the last run's settings, its few steps among them; this one must not end by itself.
     run = launch(admin, "Pretrain", **TINY_MODEL, batch_size=1, epochs=1000, max_steps=1_000_000)
-    expect(page.locator("#live progress")).to_be_visible(timeout=1000 * RUN_SECONDS * patience())
+    expect(page.locator("#live progress")).to_be_visible(timeout=1000 * WAIT_SECONDS)
     page.once("dialog", lambda dialog: dialog.dismiss())
     admin.press("Cancel the run")
     page.wait_for_timeout(300)
@@ -246,7 +244,7 @@ def cancel_a_run(admin: Visit) -> None:
     page.once("dialog", lambda dialog: dialog.accept())
     admin.press("Cancel the run")
     with without_reload(page):
-        expect_state(page, "Cancelled", seconds=10)
+        expect_state(page, "Cancelled")
 
 
 # --- The labeler ---------------------------------------------------------------------------------------------------
@@ -374,7 +372,7 @@ def read_by_api(researcher: Visit, path: str) -> str:
     asked = urllib.request.Request(
         f"{host}/api/v1/projects/{researcher.slug}/{path}", headers={"Authorization": f"Bearer {secret}"}
     )
-    with urllib.request.urlopen(asked, timeout=20) as answer:
+    with urllib.request.urlopen(asked, timeout=WAIT_SECONDS) as answer:
         return str(answer.read().decode())
 
 

@@ -62,7 +62,7 @@ def test_many_claimants_one_winner_each(corpus: Snapshot, ada: Membership) -> No
 
     def work(number: int) -> None:
         try:
-            start.wait(20)
+            start.wait(60)
             while run := run_claim(queue="gpu", worker=f"w{number}"):
                 won.append((run.pk, run.attempt))
         except BaseException as error:

@@ -17,7 +17,7 @@ from training.models import Model, Round, Run, Snapshot
 from training.selectors.lineage import labels_behind
 from training.services.loop import launch
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(170)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 SHORT = {"max_new_tokens": 4}
 TRAIN = {"learning_rate": 1e-3, "max_steps": 2, "eval_every": 0}

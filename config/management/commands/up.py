@@ -23,10 +23,12 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from config import broker, processes
 
 FIRST_PAGE_SECONDS = 60.0
+DATABASE_SECONDS = 3
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -79,6 +81,7 @@ class Up:
     def __init__(self, data: Path, host: str, port: int, *, demo: bool, out: TextIO | Any) -> None:
         self.data, self.host, self.port, self.demo, self.out = data, host, port, demo, out
         self.signals = 0
+        self.lacking: str | None = ""
         self.processes = processes.Processes(data, self.say)
 
     def say(self, text: str) -> None:
@@ -145,6 +148,8 @@ class Up:
                 # A power cut may take back the newest migrations, in order, and the next start applies them again: no
                 # need to wait for the disk at each, which is slow just after an installation wrote to it.
                 connection.cursor().execute("PRAGMA synchronous=NORMAL")
+            else:
+                reach_database(connection)
             call_command("migrate", interactive=False, stdout=progress, no_color=True)
         except DatabaseError as error:
             raise CommandError(f"The database can't be used: {str(error).strip()}. {database_fix(error)}") from error
@@ -157,11 +162,14 @@ class Up:
         self.processes.start(processes.web_service(self.host, self.port))
         self.processes.start(processes.default_worker_service(self.data))
         self.processes.start(processes.gpu_worker_service())
-        if self.wait(self.page_is_ready, "web", FIRST_PAGE_SECONDS):
+        if self.wait(self.page_is_ready, "web", FIRST_PAGE_SECONDS, why=lambda: self.lacking or ""):
             self.done("web", "and two workers started", started)
 
-    def wait(self, ready: Callable[[], bool], name: str, seconds: float) -> bool:
-        """Wait until ready; False when told to stop meanwhile; a process that ends or hangs is said with its log."""
+    def wait(self, ready: Callable[[], bool], name: str, seconds: float, why: Callable[[], str] = lambda: "") -> bool:
+        """Wait until ready; False when told to stop meanwhile; a process that ends or hangs is said with its log.
+
+        why: what a process that lives says it lacks; nothing where it says nothing.
+        """
         started = said_at = time.monotonic()
         while not ready():
             now = time.monotonic()
@@ -169,6 +177,8 @@ class Up:
             if self.signals:
                 return False
             if self.processes.died(name) or now - started > seconds:
+                if not self.processes.died(name) and (lacking := why()):
+                    raise CommandError(f"The {name} process started and is not ready: {lacking} (its log: {log})")
                 raise CommandError(f"The {name} process did not start: {broker.last_line(log)} (its log: {log})")
             if now - said_at > 2:
                 self.say(f"  {name:9} waiting for it, {now - started:.0f} s")
@@ -177,7 +187,8 @@ class Up:
         return True
 
     def page_is_ready(self) -> bool:
-        return ready_answer(self.local_address() + "/readyz")
+        self.lacking = what_is_lacking(self.local_address() + "/readyz")
+        return self.lacking is None
 
     def local_address(self) -> str:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(self.host, self.host)
@@ -235,13 +246,32 @@ class MigrationProgress(io.StringIO):
         return len(text)
 
 
-def ready_answer(url: str) -> bool:
+def reach_database(connection: BaseDatabaseWrapper) -> None:
+    """Connect once, without the pool: that goes on trying for as long as somebody may wait for a free connection.
+
+    Raises: DatabaseError, at once or where nothing answers after DATABASE_SECONDS for each address of the host.
+    """
+    import psycopg
+
+    parameters = {"connect_timeout": DATABASE_SECONDS} | connection.get_connection_params()
+    with connection.wrap_database_errors:
+        psycopg.connect(**parameters).close()
+
+
+def what_is_lacking(url: str) -> str | None:
+    """Return None where /readyz says ready, else what it says is missing; "" where it says nothing we can read."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine is not behind its own proxy
     try:
         with opener.open(url, timeout=5) as answer:
-            return bool(json.load(answer)["ready"])
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
+            said = json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        with refusal, suppress(OSError, ValueError):
+            said = json.load(refusal)
+            return "; ".join(f"{part}: {words}" for part, words in said.items() if part != "ready" and words != "ok")
+        return ""
+    except (OSError, ValueError):
+        return ""
+    return None if said.get("ready") is True else ""
 
 
 def refuse_taken_port(host: str, port: int) -> None:

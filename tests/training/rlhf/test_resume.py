@@ -103,7 +103,7 @@ def test_another_process_gives_the_same_bytes_and_another_seed_others(inputs, wh
     """Nothing hangs on the process: hash seeds, the order of a set, an import."""
     run = world.run_json("pretrain", inputs["pretrain"], tmp_path / "out", SETTINGS["pretrain"])
     process = world.start_process(run, environment={"PYTHONHASHSEED": "99"})
-    assert process.wait(100) == 0, process.stderr.read().decode()
+    assert process.wait() == 0, process.stderr.read().decode()
     assert world.weights(tmp_path / "out") == world.weights(whole / "pretrain")
     tokenizer = "model/tokenizer.json"
     assert (tmp_path / "out" / tokenizer).read_bytes() == (whole / "pretrain" / tokenizer).read_bytes()
@@ -118,7 +118,7 @@ def test_sigterm_to_the_process_saves_and_ends_with_75(inputs, tmp_path):
     process = world.start_process(world.run_json("sft", inputs["sft"], output, config))
     wait_for(lambda: output.exists() and len(world.events(output, "checkpoint")) > 3, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 75
+    assert process.wait() == 75
     last = world.events(output)[-1]
     assert last["event"] == "stopped"
     assert world.events(output, "checkpoint")[-1]["step"] == last["step"]
@@ -139,14 +139,12 @@ def test_the_core_ends_when_whoever_started_it_is_gone(inputs, tmp_path):
     os.close(reader)
     wait_for(lambda: output.exists() and world.events(output, "metrics"), process)
     os.close(writer)
-    assert process.wait(5) == 1
+    assert process.wait() == 1
 
 
-def wait_for(condition, process: subprocess.Popen, seconds: float = 60):
-    deadline = time.monotonic() + seconds
-    while not condition():
+def wait_for(condition, process: subprocess.Popen):
+    while not condition():  # as long as it takes: the limit of each test ends one that hangs
         assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 

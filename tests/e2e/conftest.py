@@ -14,7 +14,7 @@ CHROMIUM_FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-WAIT_MS = 20_000  # a slow machine is not a failure
+WAIT_MS = 60_000  # a slow machine is not a failure
 CHROMIUM = next(
     (
         found

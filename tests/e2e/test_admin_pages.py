@@ -13,6 +13,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from annotation.models import Prompt
+from annotation.services.guidelines import guideline_publish
 from tests.e2e.axe import assert_accessible
 from tests.e2e.town import furnish
 from tests.frontend.scene import Scene, make_scene
@@ -23,7 +24,7 @@ from training.services.models import model_register_folder
 from training.services.runs import run_create
 from training.services.snapshots import corpus_add, snapshot_build
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 STEPS = 12
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 640, "height": 512}
@@ -134,9 +135,11 @@ def walk(page: Page, slug: str, paths: Iterable[str], look: Callable[[Page], Non
 
 
 def unfold(page: Page) -> None:
-    for summary in page.locator("main details:not([open]) > summary").all():
-        if summary.is_visible():
-            summary.click()
+    """Open what can be opened, the outer before the inner."""
+    page.evaluate("""() => {
+        for (const summary of document.querySelectorAll("main details:not([open]) > summary"))
+            if (summary.checkVisibility()) summary.parentElement.open = true;
+    }""")
 
 
 def look(page: Page) -> None:
@@ -169,6 +172,18 @@ def test_pages_of_a_researcher_and_a_reviewer(open_browser, scene, who, paths, t
 def test_pages_with_nothing_on_them_yet(open_browser, transactional_db):
     empty = make_scene(demonstrations=0, rankings=0, name="Bare")
     walk(open_browser(empty.ada), empty.project.slug, EMPTY, look)
+
+
+def test_a_wide_table_of_the_guidelines_scrolls_by_keyboard(open_browser, scene):
+    cells = " | ".join(f"column {number}" for number in range(30))
+    guideline_publish(project=scene.project, body=f"| {cells} |\n|{'---|' * 30}\n| {cells} |", by=scene.ada)
+    page = open_browser(scene.alice, viewport=NARROW)
+    page.goto(f"/p/{scene.project.slug}/guidelines/")
+    look(page)
+    page.set_viewport_size(NARROW)
+    page.locator(".wide-table").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.activeElement.scrollLeft > 0")
 
 
 def test_forms_with_errors_stay_accessible(open_browser, scene, addresses):

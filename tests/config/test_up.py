@@ -180,11 +180,8 @@ def deaf_server() -> Iterator[tuple[int, list[object]]]:
                 accepted.close()
 
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        thread = threading.Thread(target=listen)
-        thread.start()
+        threading.Thread(target=listen, daemon=True).start()
         yield int(server.getsockname()[1]), came
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join()
 
 
 def test_a_database_that_does_not_answer_is_asked_once_and_said(installation: Installation) -> None:
@@ -205,14 +202,16 @@ def test_what_a_page_says_it_lacks_is_said(tmp_path: Path) -> None:
             self.wfile.write(b'{"ready": false, "database": "ok", "broker": "no answer", "migrations": "2 wait"}')
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Lacking) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         up = Up(tmp_path, "127.0.0.1", server.server_port, demo=False, out=io.StringIO())
         sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
         up.processes.start(processes.Service(name="web", label="it", command=sleep, stop_seconds=5))
-        with pytest.raises(CommandError, match="started and is not ready: broker: no answer; migrations: 2 wait "):
-            up.wait(up.page_is_ready, "web", 0.0, why=lambda: up.lacking or "")
-        up.stop()
-        server.shutdown()
+        try:
+            with pytest.raises(CommandError, match="started and is not ready: broker: no answer; migrations: 2 wait "):
+                up.wait(up.page_is_ready, "web", 0.0, why=lambda: up.lacking or "")
+        finally:
+            up.stop()
+            server.shutdown()
 
 
 def serves(installation: Installation) -> bool:

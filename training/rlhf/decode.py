@@ -7,36 +7,44 @@ Every row ends at the same column, whenever it began: a row that is L tokens lon
 writes one column, whatever the rows' lengths, no column is padding, and a row that is finished makes room for a new
 prompt at once. What lies left of a row's start is hidden from it. Position ids count a row's own tokens.
 
-The model's own modules do the work. Keys and values are kept by the attention function, which transformers calls by
-name (`AttentionInterface`) in place of its own. A model whose attention is not called that way, or does something that
-this one does not know, is not decoded here: `can_decode` tries it.
+The model's own modules do the work, and keys and values are kept by the attention function, which transformers calls by
+name (`AttentionInterface`) in place of its own; where a step can be taken in a `Straight` line, it is. A model whose
+attention is not called that way, or does something that this one does not know, is not decoded here: it is tried.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
-NAME = "plackett_decode"
-SCORES = 2**22  # attention scores of a prompt that are held at a time
-SLACK = 64  # columns beyond the longest row, so that rows are seldom moved to the left
+from training.rlhf.straight import straighten
 
-_tried: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+NAME = "plackett_decode"
+Way = Literal["straight", "modules", "none"]
+SCORES = 2**22  # attention scores of a prompt that are held at a time
+
+_tried: WeakKeyDictionary[nn.Module, Way] = WeakKeyDictionary()
 
 
 class Decoder:
-    """Up to `slots` rows of at most `longest` tokens that grow side by side. Use it under `torch.inference_mode`."""
+    """Up to `slots` rows of at most `columns` tokens that grow side by side.
 
-    def __init__(self, model: PreTrainedModel, slots: int, longest: int) -> None:
-        self.model, self.config, self.device = model, model.config.get_text_config(), model.device
-        self.columns = longest + SLACK
-        layers = self.config.num_hidden_layers
+    When the last column is written, rows move to the left; so where prompts are admitted beside rows that have grown,
+    a few more columns than the longest row has tokens save work. Use it under `torch.inference_mode`, and inside of
+    `attention_by(config, NAME)`.
+    """
+
+    def __init__(self, model: PreTrainedModel, slots: int, columns: int, *, way: Way) -> None:
+        self.model, self.device, self.columns = model, model.device, columns
+        self.straight = straighten(model, self.columns) if way == "straight" else None
+        layers = model.config.get_text_config().num_hidden_layers
+        self.kinds = [(0.0, 0.0, 0)] * layers  # scaling, softcap and window of each layer, as its prompts had it
         self.keys: list[Tensor | None] = [None] * layers  # each (slots, K, C, D), made by the first prompt
         self.values: list[Tensor | None] = [None] * layers
         self.slots = self.rows = slots
@@ -70,9 +78,13 @@ class Decoder:
         """Add one token to each row, (S,); returns the logits (S, V) of the next."""
         if self.end == self.columns:
             self._move_to(self.end - self.first)
-        logits = self._forward(tokens[:, None], self.end - self._starts, 1)
+        positions = self.end - self._starts
+        if self.straight is not None:
+            logits = self.straight.step(tokens, positions[:, 0], self._attend_as_before)
+        else:
+            logits = self._forward(tokens[:, None], positions, 1)[:, 0]
         self.end += 1
-        return logits[:, 0]
+        return logits
 
     def retire(self, rows: Sequence[int]) -> None:
         """Rows that are finished; they go on beside the others, without a past, until they are admitted or dropped."""
@@ -104,6 +116,7 @@ class Decoder:
         """Attention of what is being forwarded, after its keys and values are written; (B, T, H, D)."""
         keys, values = self._cache(layer, key, value)
         if self._prompts is not None:
+            self.kinds[layer] = scaling, softcap, window
             self._prompts.write(key, keys, self.end)
             self._prompts.write(value, values, self.end)
             return self._prompts.attend(query, key, value, scaling, softcap, window)
@@ -112,7 +125,7 @@ class Decoder:
         first = max(self.first, self.end + 1 - window) if window else self.first
         rows, heads, _, size = keys.shape
         scores = torch.bmm(
-            query.reshape(rows * heads, -1, size),
+            query.reshape(rows * heads, -1, size).to(keys.dtype),
             keys[:, :, first : self.end + 1].reshape(rows * heads, -1, size).transpose(1, 2),
         )  # (S x K, G, L)
         scores = _scaled(scores, scaling, softcap)
@@ -123,19 +136,25 @@ class Decoder:
         mixed = torch.bmm(weights, values[:, :, first : self.end + 1].reshape(rows * heads, -1, size))
         return mixed.view(rows, 1, -1, size)
 
+    def _attend_as_before(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return self.attend(layer, query, key, value, *self.kinds[layer])
+
     def _forward(self, ids: Tensor, positions: Tensor, keep: int | Tensor) -> Tensor:
-        with attention_by(self.config, NAME):
-            output: Tensor = self.model(
-                input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep, decoder=self
-            ).logits
+        output: Tensor = self.model(
+            input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep, decoder=self
+        ).logits
         return output
 
     def _cache(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = self.keys[layer], self.values[layer]
         if keys is None or values is None:
             # zeros: a column of weight 0 still takes part in a product
-            keys = key.new_zeros(self.slots, key.shape[1], self.columns, key.shape[3])
-            values = value.new_zeros(self.slots, value.shape[1], self.columns, value.shape[3])
+            device = key.device.type
+            dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else value.dtype
+            keys, values = (
+                part.new_zeros(self.slots, part.shape[1], self.columns, part.shape[3], dtype=dtype)
+                for part in (key, value)
+            )
             self.keys[layer], self.values[layer] = keys, values
         return keys[: self.rows], values[: self.rows]
 
@@ -183,7 +202,7 @@ class _Prompts:
 
     def write(self, flat: Tensor, cache: Tensor, end: int) -> None:
         """Write keys or values (1, K, N, D) of the prompts into the columns before `end` of their rows."""
-        cache[self.rows, :, end - self.width : end] = flat[0][:, self.right].transpose(0, 1)
+        cache[self.rows, :, end - self.width : end] = flat[0][:, self.right].transpose(0, 1).to(cache.dtype)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float, softcap: float, window: int) -> Tensor:
         """(1, N, H, D); causal attention of each prompt, in blocks of queries so that few scores are held."""
@@ -238,20 +257,21 @@ AttentionInterface.register(NAME, _attention)  # without a mask function of its 
 
 
 @contextmanager
-def attention_by(config: Any, name: str) -> Iterator[None]:
-    """Inside, the model of this config uses the attention function that is registered under `name`."""
+def attention_by(config: Any, name: str | None) -> Iterator[None]:
+    """Inside, the model of this config uses the attention function that is registered under `name`; None: its own."""
     before = config._attn_implementation
-    config._attn_implementation = name
+    config._attn_implementation = name or before
     try:
         yield
     finally:
         config._attn_implementation = before
 
 
-def can_decode(model: PreTrainedModel) -> bool:
-    """Whether a `Decoder` gives the logits that the model's own forward gives; tried once for a model."""
+def way_to_decode(model: PreTrainedModel) -> Way:
+    """How a `Decoder` gives the logits that the model's own forward gives, if it does; tried once for a model."""
     if model not in _tried:
-        _tried[model] = _known(model.config.get_text_config()) and _agrees(model)
+        ways: tuple[Way, ...] = ("straight", "modules") if _known(model.config.get_text_config()) else ()
+        _tried[model] = next((way for way in ways if _agrees(model, way)), "none")
     return _tried[model]
 
 
@@ -261,13 +281,16 @@ def _known(config: Any) -> bool:
 
 
 @torch.inference_mode()
-def _agrees(model: PreTrainedModel) -> bool:
+def _agrees(model: PreTrainedModel, way: Way) -> bool:
     """Two prompts and a step, against whole forwards."""
     tokens = (torch.arange(6, device=model.device) * 7 + 3) % model.get_input_embeddings().weight.shape[0]
     prompts, added = [tokens[:3].tolist(), tokens[3:4].tolist()], tokens[4:]
+    decoder = Decoder(model, 2, 4, way=way)
+    if way == "straight" and decoder.straight is None:
+        return False
     try:
-        decoder = Decoder(model, 2, 4)
-        found = torch.cat([decoder.admit([0, 1], prompts), decoder.step(added)])
+        with attention_by(model.config.get_text_config(), NAME):
+            found = torch.cat([decoder.admit([0, 1], prompts), decoder.step(added)])
     except (NotImplementedError, TypeError, AttributeError):
         return False
     if any(cache is None for cache in decoder.keys):

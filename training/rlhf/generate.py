@@ -23,9 +23,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from training.rlhf.data import padded_length
-from training.rlhf.decode import Decoder, can_decode
+from training.rlhf.decode import NAME, Decoder, attention_by, way_to_decode
 from training.rlhf.decode_plain import PlainDecoder
 
+SLACK = 64  # columns of the cache beyond the longest row, so that growing rows are seldom moved
 IDLE = 8  # finished rows are replaced, or leave, when they are one in so many
 
 
@@ -97,15 +98,18 @@ def generate(
         logprobs=torch.zeros(count, room),
     )
     draws = uniform_draws(seeds, room)
-    static = can_decode(model)
+    way = way_to_decode(model)
     for band in bands(prompts, room):
         longest = len(prompts[band[0]]) + room
         slots = min(len(band), max(1, batch_tokens // padded_length(longest)))
-        for start in range(0, len(band), len(band) if static else slots):
-            part = band[start:] if static else band[start : start + slots]
-            decoder = Decoder(model, slots, longest) if static else PlainDecoder(model, len(part))
+        parts = [band] if way != "none" else [band[at : at + slots] for at in range(0, len(band), slots)]
+        for part in parts:
+            columns = longest + (SLACK if len(part) > slots else 0)
+            decoder = PlainDecoder(model, len(part)) if way == "none" else Decoder(model, slots, columns, way=way)
             pages = _Pages([prompts[row] for row in part], draws[part], decoding, eos_token_id, pad_token_id, decoder)
-            for whole, piece in zip(answers, pages.write(heartbeat or _nothing), strict=True):
+            with attention_by(model.config.get_text_config(), None if way == "none" else NAME):
+                written = pages.write(heartbeat or _nothing)
+            for whole, piece in zip(answers, written, strict=True):
                 whole[part] = piece
     return answers
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from training.rlhf.adapters import Trained, same_weights
 from training.rlhf.config import Numerics, PPOConfig
 from training.rlhf.data import due
+from training.rlhf.diagnose import likely_cause
 from training.rlhf.ema import MovingAverage
 from training.rlhf.errors import DataError, NumericsError
 from training.rlhf.generate import Decoding, derive_seed
@@ -53,6 +54,7 @@ from training.rlhf.rollouts import (
     response_logprobs,
     response_values,
     sample_rollouts,
+    spread,
     view_rollouts,
 )
 from training.rlhf.tokens import context_limit, decode_response
@@ -129,12 +131,12 @@ def run(config: PPOConfig, work: Workspace) -> Iterator[StepMetrics]:
             heartbeat=lambda: work.pause_point("scoring"),
         )
         cursor.advance(len(chosen))
-        check_sampler(rollouts, views, work.numerics)
+        check_sampler(models, rollouts, views, config.temperature)
 
         mask = rollouts.mask
         kl = kl_per_token(views.logprobs, views.ref_logprobs, mask)
         if step == 1 and starts_at_reference:
-            check_starts_at_reference(kl, mask, work.numerics)
+            check_starts_at_reference(models, rollouts, views, config.temperature)
         scores = finish_scores(views.scores, rollouts.responses.ended, config.missing_eos_penalty)
         rewards = token_rewards(kl, scores, mask, controller.kl_coef)
         advantages, returns = estimate_advantages(rewards, views.values, mask, gamma=config.gamma, lam=config.lam)
@@ -218,7 +220,7 @@ def optimise(
             value_optimizer.zero_grad()
             found = minibatch_gradients(models, rollouts, views, targets, rows, policy_learns, config, work)
             if not seen:
-                check_first_minibatch(found, work.numerics)
+                check_first_minibatch(found, models, rollouts, views, config)
             seen.append(found)
             if config.max_approx_kl and found["policy/approx_kl"] > config.max_approx_kl:
                 return summary(seen, taken)
@@ -235,6 +237,16 @@ def optimise(
     return summary(seen, taken)
 
 
+MINIBATCH = (
+    "loss/policy",
+    "loss/value",
+    "policy/approx_kl",
+    "policy/clip_fraction",
+    "policy/ratio",
+    "policy/ratio_error",
+)
+
+
 def minibatch_gradients(
     models: Models,
     rollouts: Rollouts,
@@ -247,9 +259,8 @@ def minibatch_gradients(
 ) -> dict[str, float]:
     """Add the gradients of both clipped losses over `rows`; returns the minibatch's means (ratio_max: its largest)."""
     token_count = int(rollouts.responses.lengths[list(rows)].sum())
-    sums = dict.fromkeys(("policy/approx_kl", "policy/clip_fraction", "policy/ratio", "policy/ratio_error"), 0.0)
-    losses = {"loss/policy": 0.0, "loss/value": 0.0}
-    ratio_max = 0.0
+    sums: list[Tensor] = []
+    ratio_max: list[Tensor] = []
     for part in rollouts.passes(rows, config.micro_batch_tokens, models.device):
         work.progress("training")
         old_logprobs, advantages, old_values, returns = (
@@ -266,14 +277,12 @@ def minibatch_gradients(
         values = response_values(models.value, part, models.numerics)
         of_value = value_loss(values, old_values, returns, cliprange=config.cliprange_value, token_count=token_count)
         of_value.loss.backward()
-        losses["loss/policy"] += float(of_policy.loss.detach())
-        losses["loss/value"] += float(of_value.loss.detach())
-        sums["policy/approx_kl"] += float(of_policy.approx_kl)
-        sums["policy/clip_fraction"] += float(of_policy.clipped)
-        sums["policy/ratio"] += float(of_policy.ratio)
-        sums["policy/ratio_error"] += float(of_policy.ratio_error)
-        ratio_max = max(ratio_max, float(of_policy.ratio_max))
-    return losses | {name: value / token_count for name, value in sums.items()} | {"policy/ratio_max": ratio_max}
+        losses = torch.stack([of_policy.loss.detach(), of_value.loss.detach()])
+        counted = (of_policy.approx_kl, of_policy.clipped, of_policy.ratio, of_policy.ratio_error)
+        sums.append(torch.cat([losses, torch.stack([*counted]) / token_count]))
+        ratio_max.append(of_policy.ratio_max)
+    means = torch.stack(sums).sum(dim=0).tolist()  # one wait for the device a minibatch
+    return dict(zip(MINIBATCH, means, strict=True)) | {"policy/ratio_max": float(torch.stack(ratio_max).max())}
 
 
 def summary(seen: Sequence[dict[str, float]], taken: int) -> dict[str, float]:
@@ -297,38 +306,44 @@ def tolerance(numerics: Numerics) -> float:
     return 1e-3 if numerics.matmul == "highest" else 2e-2  # TF32, and a CPU's bfloat16 products, keep 3 digits
 
 
-CAUSES = (
-    "Usual causes: dropout that is still on; a temperature that one of the passes leaves out; padding or position ids"
-    " that differ between passes; a model whose forward depends on chance or on the batch"
-)
-
-
-def check_first_minibatch(found: dict[str, float], numerics: Numerics) -> None:
+def check_first_minibatch(
+    found: dict[str, float], models: Models, rollouts: Rollouts, views: Views, config: PPOConfig
+) -> None:
     """Before the first optimiser step of an update the ratio is 1 everywhere and nothing is clipped (item 13)."""
-    allowed = tolerance(numerics)
+    allowed = tolerance(models.numerics)
     if found["policy/ratio_error"] > allowed or found["policy/clip_fraction"] > allowed:
+        now = torch.zeros_like(views.logprobs)
+        with torch.no_grad():
+            for part in rollouts.passes(range(len(rollouts.ids)), config.micro_batch_tokens, models.device):
+                logprobs, _ = response_logprobs(models.policy, part, config.temperature, models.numerics)
+                now[part.rows] = spread(logprobs, part.mask)
+        suspects = {"The pass that trains": now, "The pass of the old log-probabilities": views.logprobs}
         raise NumericsError(
             f"the policy's probabilities changed before the first optimiser step: the ratio is off 1 by"
-            f" {found['policy/ratio_error']:.3g} on average, {found['policy/clip_fraction']:.1%} clipped. {CAUSES}."
+            f" {found['policy/ratio_error']:.3g} on average, {found['policy/clip_fraction']:.1%} clipped."
+            f" {likely_cause(models.policy, rollouts, suspects, config.temperature, models.numerics)}"
         )
 
 
-def check_sampler(rollouts: Rollouts, views: Views, numerics: Numerics) -> None:
+def check_sampler(models: Models, rollouts: Rollouts, views: Views, temperature: float) -> None:
     """The sampler's log-probabilities are those of the training forward: both see the same positions and padding."""
     gap = float(masked_mean((rollouts.responses.logprobs - views.logprobs).abs(), rollouts.mask))
-    if not gap <= tolerance(numerics):
+    if not gap <= tolerance(models.numerics):
+        suspects = {"Sampling": rollouts.responses.logprobs, "The pass of the old log-probabilities": views.logprobs}
         raise NumericsError(
             f"sampling and training disagree: log-probabilities of the sampled tokens differ by {gap:.3g} nats on"
-            f" average. {CAUSES}."
+            f" average. {likely_cause(models.policy, rollouts, suspects, temperature, models.numerics)}"
         )
 
 
-def check_starts_at_reference(kl: Tensor, mask: Tensor, numerics: Numerics) -> None:
+def check_starts_at_reference(models: Models, rollouts: Rollouts, views: Views, temperature: float) -> None:
     """Where policy and reference start as the same weights, the first KL is 0 at every token."""
-    gap = float(masked_mean(kl.abs(), mask))
-    if not gap <= tolerance(numerics):
+    gap = float(masked_mean((views.logprobs - views.ref_logprobs).abs(), rollouts.mask))
+    if not gap <= tolerance(models.numerics):
+        suspects = {"The reference": views.ref_logprobs, "The pass of the old log-probabilities": views.logprobs}
         raise NumericsError(
-            f"policy and reference have the same weights, yet differ by {gap:.3g} nats a token. {CAUSES}."
+            f"policy and reference have the same weights, yet differ by {gap:.3g} nats a token."
+            f" {likely_cause(models.policy, rollouts, suspects, temperature, models.numerics)}"
         )
 
 

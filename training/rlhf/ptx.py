@@ -13,6 +13,8 @@ from transformers import PreTrainedModel
 
 from training.rlhf.config import PPOConfig
 from training.rlhf.data import BatchCursor, length_mask, micro_batches, pad_right, read_rows
+from training.rlhf.flat import hidden_states, lay_flat
+from training.rlhf.linear import head_of, linear_cross_entropy
 from training.rlhf.losses import token_cross_entropy
 from training.rlhf.model import selected_logits
 from training.rlhf.numerics import autocast
@@ -69,6 +71,11 @@ class PretrainingText:
         ids, lengths = pad_right(blocks, self.models.tokenizer.pad_token_id)
         predicts = length_mask(lengths - 1, ids.shape[1])  # (B, T), True where the next token is real
         targets = ids[:, 1:][predicts[:, :-1]].to(self.models.device)
+        head = head_of(policy)
         with autocast(self.models.numerics):
+            if head is not None:
+                row = lay_flat(blocks, self.models.device)
+                before = row.before([[True] * len(block) for block in blocks])
+                return linear_cross_entropy(hidden_states(policy, row)[before], head, targets)
             logits = selected_logits(policy, ids.to(self.models.device), predicts.to(self.models.device))
         return token_cross_entropy(logits, targets)

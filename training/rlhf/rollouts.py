@@ -1,12 +1,14 @@
 """Rollouts: prompts in an order of their own, an answer sampled to each, and what four models think of the answers.
 
-Shapes: B rollouts, T tokens of prompt and answer padded on the right, R tokens of the answer, N response tokens of a
-pass laid end to end. A pass is a group of rollouts of like length that fits the token budget; the head of the policy
-runs on response positions alone. The value before token t, like the logits of token t, is read at the token before it.
+Shapes: B rollouts, T tokens of prompt and answer padded on the right, R tokens of the answer, b rollouts of a pass, N
+their response tokens laid end to end. A pass is a flat row of rollouts that fits the token budget, without padding; the
+head of the policy runs on response positions alone, and its logits are not kept. The value before token t, like the
+log-probability of token t, is read at the token before it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,15 +23,17 @@ from training.rlhf.config import FineTuningConfig, Numerics, TrainingConfig
 from training.rlhf.data import (
     Row,
     encode_rows,
+    fill_rows,
     length_mask,
-    micro_batches,
     pad_right,
     padded_length,
     read_rows,
     required,
 )
 from training.rlhf.errors import RowError
+from training.rlhf.flat import FlatRow, hidden_states, lay_flat
 from training.rlhf.generate import Decoding, Responses, generate
+from training.rlhf.linear import head_of, linear_logprobs_and_entropy
 from training.rlhf.model import RewardModel, fit_to_tokenizer, load_policy, load_reward_model, selected_logits
 from training.rlhf.numerics import autocast, device_of
 from training.rlhf.ppo_losses import token_entropy, token_logprobs
@@ -159,17 +163,24 @@ class Pass(NamedTuple):
     """Rollouts that go through a model together, on its device."""
 
     rows: list[int]
-    ids: Tensor
-    """(b, T'), T' just long enough for these rows."""
 
-    select: Tensor
-    """(b, T') bool, True at the token before each response token."""
+    row: FlatRow
+    """Prompts and answers, laid end to end."""
+
+    before: Tensor
+    """(N,) where in the row the token before each response token is."""
 
     tokens: Tensor
-    """(N,) the response tokens, in the order of `select`."""
+    """(N,) the response tokens, in the order of `before`."""
 
     mask: Tensor
     """(b, R) bool, on the CPU, True on response tokens; the same N, in the same order."""
+
+    ids: Tensor
+    """(b, T'), the same rollouts padded on the right; T' just long enough for them."""
+
+    select: Tensor
+    """(b, T') bool, True at the token before each response token; the same N, in the same order."""
 
 
 @dataclass(frozen=True)
@@ -196,26 +207,35 @@ class Rollouts:
         return length_mask(self.responses.lengths, self.responses.ids.shape[1])
 
     def passes(self, rows: Iterable[int], budget: int, device: torch.device) -> list[Pass]:
-        """`rows` in groups of like length, each at most `budget` tokens with padding."""
+        """`rows` in flat rows of at most `budget` tokens each."""
         lengths = self.lengths.tolist()
-        groups = micro_batches(list(rows), [1] * len(lengths), lengths, budget)
-        return [self._pass(group, max(lengths[row] for row in group), device) for group in groups]
+        chosen = list(rows)
+        groups = fill_rows([lengths[row] for row in chosen], budget)
+        return [self._pass([chosen[place] for place in group], device) for group in groups]
 
-    def _pass(self, rows: list[int], longest: int, device: torch.device) -> Pass:
-        ids = self.ids[rows, : padded_length(longest)]
-        starts = self.prompt_lengths[rows, None]
-        ends = self.lengths[rows, None]
+    def _pass(self, rows: list[int], device: torch.device) -> Pass:
+        starts, ends = self.prompt_lengths[rows], self.lengths[rows]
+        ids = self.ids[rows, : padded_length(int(ends.max()))]
         following = torch.arange(1, ids.shape[1] + 1)[None, :]  # the token that a position predicts
-        select = (following >= starts) & (following < ends)
+        select = (following >= starts[:, None]) & (following < ends[:, None])
         mask = self.mask[rows]
         tokens = self.responses.ids[rows][mask]
-        return Pass(rows, ids.to(device), select.to(device), tokens.to(device), mask)
+        row = lay_flat([line[:end] for line, end in zip(ids.tolist(), ends.tolist(), strict=True)], device)
+        before = np.concatenate(
+            [places[start - 1 : -1] for places, start in zip(row.places, starts.tolist(), strict=True)]
+        )
+        return Pass(
+            rows,
+            row,
+            torch.from_numpy(before).to(device),
+            tokens.to(device),
+            mask,
+            ids.to(device),
+            select.to(device),
+        )
 
     def scored_ids(self, eos_token_id: int) -> Tensor:
-        """(B, T) as the reward model reads them: the last token of an answer is EOS, there or not.
-
-        It learned to score at an EOS; an answer that was cut off is scored as if it had ended where it was cut.
-        """
+        """(B, T) as a reward model reads them: the last token of an answer is EOS, there or not."""
         ids = self.ids.clone()
         ids[torch.arange(len(ids)), self.lengths - 1] = eos_token_id
         return ids
@@ -248,21 +268,47 @@ def sample_rollouts(
 
 
 def response_logprobs(
-    policy: PreTrainedModel, part: Pass, temperature: float, numerics: Numerics
+    policy: PreTrainedModel, part: Pass, temperature: float, numerics: Numerics, *, with_entropy: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """(log-probabilities (N,), logits (N, V)) of a pass's response tokens: the forward that trains.
+    """(log-probabilities (N,), entropies (N,)) of a pass's response tokens, nats: the forward that trains.
 
-    Every log-probability of PPO comes from here, at the sampling temperature: old, reference and update alike.
+    Every log-probability of PPO comes from here, at the sampling temperature: old, reference and update alike. The
+    entropies carry no gradient, and are 0 without `with_entropy`.
     """
+    head = head_of(policy)
     with autocast(numerics):
+        if head is not None:
+            states = hidden_states(policy, part.row)[part.before]
+            return linear_logprobs_and_entropy(
+                states, head, part.tokens, temperature=temperature, with_entropy=with_entropy
+            )
         logits = selected_logits(policy, part.ids, part.select)
-    return token_logprobs(logits, part.tokens, temperature), logits
+    entropy = token_entropy(logits.detach(), temperature) if with_entropy else torch.zeros_like(logits[:, 0])
+    return token_logprobs(logits, part.tokens, temperature), entropy
 
 
 def response_values(value: RewardModel, part: Pass, numerics: Numerics) -> Tensor:
     """Values (N,) of the states before each response token of a pass."""
+    return scores_at(value, part.row, part.before, numerics)
+
+
+def response_scores(reward_model: RewardModel, part: Pass, eos_token_id: int, numerics: Numerics) -> Tensor:
+    """Scores (b,) of a pass's answers, at their last token, which is taken for EOS, there or not.
+
+    The reward model learned to score at an EOS; an answer that was cut off is scored as if it had ended where it was
+    cut.
+    """
+    ids = part.row.ids.clone()
+    ids[0, part.row.last] = eos_token_id
+    return scores_at(reward_model, dataclasses.replace(part.row, ids=ids), part.row.last, numerics)
+
+
+def scores_at(model: RewardModel, row: FlatRow, places: Tensor, numerics: Numerics) -> Tensor:
+    """What a reward or value model says, float32, at some places of a row."""
     with autocast(numerics):
-        return value(part.ids)[part.select]
+        states = hidden_states(model.network, row)[places]
+    scores: Tensor = model.network.score(states.float()).squeeze(-1) - model.shift  # float32: bfloat16 has three digits
+    return scores
 
 
 class Views(NamedTuple):
@@ -297,20 +343,18 @@ def view_rollouts(
     """Forward each rollout through the models, in passes of at most `budget` tokens; no gradient."""
     logprobs, ref_logprobs, values = (torch.zeros(rollouts.responses.ids.shape) for _ in range(3))
     scores = torch.zeros(len(rollouts.ids))
-    scored_ids = rollouts.scored_ids(models.tokenizer.eos_token_id)
     entropy = 0.0
     for part in rollouts.passes(range(len(rollouts.ids)), budget, models.device):
         heartbeat()
-        found, logits = response_logprobs(models.policy, part, temperature, models.numerics)
-        entropy += float(token_entropy(logits, temperature).sum())
+        found, entropies = response_logprobs(models.policy, part, temperature, models.numerics, with_entropy=True)
+        entropy += float(entropies.sum())
         logprobs[part.rows] = spread(found, part.mask)
         found, _ = response_logprobs(models.reference, part, temperature, models.numerics)
         ref_logprobs[part.rows] = spread(found, part.mask)
         if with_values:
             values[part.rows] = spread(response_values(models.value, part, models.numerics), part.mask)
-        with autocast(models.numerics):
-            ids = scored_ids[part.rows, : part.ids.shape[1]].to(models.device)
-            scores[part.rows] = models.reward_model.score(ids, rollouts.lengths[part.rows]).float().cpu()
+        found = response_scores(models.reward_model, part, models.tokenizer.eos_token_id, models.numerics)
+        scores[part.rows] = found.cpu()
     return Views(logprobs, ref_logprobs, values, scores, entropy / int(rollouts.mask.sum()))
 
 

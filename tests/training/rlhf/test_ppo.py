@@ -8,12 +8,22 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.training.rlhf.tiny import EOS, FAMILIES, events, run_json, save_world, tiny_tokenizer, write_prompts
-from training.rlhf import decode_plain, generate, model, ppo, ppo_losses, rewards, rollouts
+from tests.training.rlhf.tiny import (
+    EOS,
+    FAMILIES,
+    events,
+    run_json,
+    save_world,
+    tiny_reward_network,
+    tiny_tokenizer,
+    write_prompts,
+)
+from training.rlhf import decode_plain, generate, model, ppo, rewards, rollouts
 from training.rlhf.__main__ import run_stage
 from training.rlhf.checkpoint import sha256_of
 from training.rlhf.config import Numerics, config_from_dict
 from training.rlhf.data import length_mask
+from training.rlhf.decode import Decoder
 from training.rlhf.generate import Decoding, Responses, derive_seed
 from training.rlhf.rollouts import PromptCursor, Rollouts, read_prompts
 from training.rlhf.workspace import Workspace
@@ -215,9 +225,7 @@ def test_how_a_minibatch_is_cut_into_passes_changes_nothing_but_rounding(world, 
 def test_item_13_holds_in_every_update(world, tmp_path, monkeypatch):
     seen = []
     plain = ppo.check_first_minibatch
-    monkeypatch.setattr(
-        ppo, "check_first_minibatch", lambda found, numerics: (seen.append(found), plain(found, numerics))
-    )
+    monkeypatch.setattr(ppo, "check_first_minibatch", lambda found, *rest: (seen.append(found), plain(found, *rest)))
     assert run_ppo(world, tmp_path) == 0
     assert len(seen) == 4
     for found in seen:
@@ -228,6 +236,9 @@ def test_item_13_holds_in_every_update(world, tmp_path, monkeypatch):
 
 def test_items_12_and_13_planted_bug_dropout_on(tmp_path, monkeypatch):
     inputs = save_world(tmp_path / "world", "gpt2")
+    for name in ("policy", "reward_model"):  # dropout of attention is refused where it is computed
+        path = inputs[name] / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"attn_pdrop": 0.0}))
     monkeypatch.setattr(model, "disable_dropout", lambda network: None)
     plain = ppo.optimise
 
@@ -237,7 +248,8 @@ def test_items_12_and_13_planted_bug_dropout_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ppo, "optimise", optimise)
     assert run_ppo(inputs, tmp_path / "out") == 70
-    assert "before the first optimiser step" in told(tmp_path / "out") and "dropout" in told(tmp_path / "out")
+    assert "before the first optimiser step" in told(tmp_path / "out")
+    assert "Cause: dropout. It is on in 5 modules of the policy, transformer.drop" in told(tmp_path / "out")
 
 
 def test_item_12_a_model_with_dropout_in_its_config_passes(tmp_path):
@@ -250,39 +262,74 @@ def test_item_14_planted_bug_temperature_forgotten_in_the_update(world, tmp_path
     plain = ppo.response_logprobs
     monkeypatch.setattr(ppo, "response_logprobs", lambda policy, part, _, numerics: plain(policy, part, 1.0, numerics))
     assert run_ppo(world, tmp_path, temperature=0.7) == 70
-    assert "before the first optimiser step" in told(tmp_path) and "temperature" in told(tmp_path)
+    assert "before the first optimiser step" in told(tmp_path)
+    assert "Cause: temperature. The pass that trains leaves it out" in told(tmp_path)
 
 
 def test_item_14_planted_bug_temperature_forgotten_in_the_old_logprobs(world, tmp_path, monkeypatch):
+    plain = rollouts.linear_logprobs_and_entropy
     monkeypatch.setattr(
-        rollouts, "token_logprobs", lambda logits, tokens, _: ppo_losses.token_logprobs(logits, tokens, 1.0)
+        rollouts, "linear_logprobs_and_entropy", lambda *given, **how: plain(*given, **{**how, "temperature": 1.0})
     )
     assert run_ppo(world, tmp_path, temperature=0.7) == 70
     assert "sampling and training disagree" in told(tmp_path)
+    assert "Cause: temperature. The pass of the old log-probabilities leaves it out" in told(tmp_path)
+
+
+def test_item_14_planted_bug_temperature_forgotten_in_sampling(world, tmp_path, monkeypatch):
+    plain = generate.choose_tokens
+    warm = Decoding(max_new_tokens=6)
+    monkeypatch.setattr(generate, "choose_tokens", lambda logits, draws, _: plain(logits, draws, warm))
+    assert run_ppo(world, tmp_path, temperature=0.7) == 70
+    assert "Cause: temperature. Sampling leaves it out" in told(tmp_path)
 
 
 def test_item_14_planted_bug_temperature_forgotten_in_the_reference(world, tmp_path, monkeypatch):
     plain = rollouts.response_logprobs
     calls = []
 
-    def forgetful(policy, part, temperature, numerics):
+    def forgetful(policy, part, temperature, numerics, **how):
         calls.append(policy)
-        return plain(policy, part, temperature if policy is calls[0] else 1.0, numerics)
+        return plain(policy, part, temperature if policy is calls[0] else 1.0, numerics, **how)
 
     monkeypatch.setattr(rollouts, "response_logprobs", forgetful)
     assert run_ppo(world, tmp_path, temperature=0.7, sample_every=0, total_updates=1) == 70
     assert "same weights" in told(tmp_path)
+    assert "Cause: temperature. The reference leaves it out" in told(tmp_path)
 
 
 def test_items_3_and_4_planted_bug_padding_sides_mixed(world, tmp_path, monkeypatch):
     def pad_right_for_generation(prompts):
-        ids, lengths = rollouts.pad_right(prompts, 0)
-        return ids, length_mask(lengths, ids.shape[1])
+        width = max(map(len, prompts))
+        ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in prompts])
+        return ids, length_mask(torch.tensor([len(prompt) for prompt in prompts]), width)
 
-    monkeypatch.setattr(generate, "can_decode", lambda model: False)
+    monkeypatch.setattr(generate, "way_to_decode", lambda model: "none")
     monkeypatch.setattr(decode_plain, "pad_left", pad_right_for_generation)
     assert run_ppo(world, tmp_path) == 70
-    assert "sampling and training disagree" in told(tmp_path) and "padding" in told(tmp_path)
+    assert "sampling and training disagree" in told(tmp_path)
+    assert "Cause: padding or position ids. Sampling is right for the longest prompts" in told(tmp_path)
+
+
+def test_item_3_planted_bug_positions_not_counted_from_a_rows_own_start(world, tmp_path, monkeypatch):
+    plain = Decoder._forward
+    monkeypatch.setattr(Decoder, "_forward", lambda self, ids, at, keep: plain(self, ids, at + (at > 0), keep))
+    monkeypatch.setattr(generate, "way_to_decode", lambda model: "modules")
+    assert run_ppo(world, tmp_path) == 70
+    assert "Sampling differs from a batch of one" in told(tmp_path)
+
+
+def test_planted_bug_weights_that_move_between_scoring_and_training(world, tmp_path, monkeypatch):
+    plain = ppo.optimise
+
+    def optimise(models, *rest):
+        with torch.no_grad():
+            models.policy.get_input_embeddings().weight.mul_(1.5)
+        return plain(models, *rest)
+
+    monkeypatch.setattr(ppo, "optimise", optimise)
+    assert run_ppo(world, tmp_path) == 70
+    assert "the weights changed in between" in told(tmp_path) and "Cause" not in told(tmp_path)
 
 
 def test_item_15_rollouts_are_drawn_from_the_whole_distribution(world, tmp_path, monkeypatch):
@@ -342,15 +389,30 @@ def test_a_pass_selects_the_token_before_each_response_token():
     assert part.select[0].nonzero().flatten().tolist() == [2, 3]
     assert part.select[1].nonzero().flatten().tolist() == [0, 1, 2]
     assert part.tokens.tolist() == [9, EOS, 10, 11, 12]
+    assert part.row.ids[0, part.before].tolist() == part.ids[part.select].tolist() == [7, 9, 8, 10, 11]
     assert rollouts.spread(part.tokens, part.mask).tolist() == [[9.0, EOS, 0.0], [10.0, 11.0, 12.0]]
 
 
 def test_item_5_an_answer_is_scored_at_an_eos_there_or_not():
     made = rollouts_of([[5, 6], [8]], [[9, EOS], [10, 11, 12]])
-    scored = made.scored_ids(EOS)
-    assert scored[0, :4].tolist() == [5, 6, 9, EOS]
-    assert scored[1, :4].tolist() == [8, 10, 11, EOS]
-    assert made.ids[1, :4].tolist() == [8, 10, 11, 12]
+    reward_model = model.RewardModel(tiny_reward_network())
+    reward_model.shift = 0.5
+    [part] = made.passes([0, 1], 10_000, torch.device("cpu"))
+    found = rollouts.response_scores(reward_model, part, EOS, Numerics(device="cpu"))
+    for row, ids in zip(part.rows, ([5, 6, 9, EOS], [8, 10, 11, EOS]), strict=True):
+        wanted = reward_model.network(input_ids=torch.tensor([ids])).logits.squeeze() - 0.5
+        assert found[row].item() == pytest.approx(wanted.item(), abs=1e-5)
+    assert part.row.ids[0, part.row.last].tolist() == [EOS, 12], "the policy goes on seeing its own token"
+
+
+def test_passes_hold_every_rollout_once_without_padding_within_the_budget():
+    made = rollouts_of([[5] * (1 + 7 * i % 9) for i in range(11)], [[9] * (1 + i % 4) + [EOS] for i in range(11)])
+    parts = made.passes(range(11), 24, torch.device("cpu"))
+    assert sorted(row for part in parts for row in part.rows) == list(range(11))
+    for part in parts:
+        assert int(made.lengths[part.rows].sum()) <= 24 and part.row.tokens == int(made.lengths[part.rows].sum())
+    alone = made.passes([0, 1], 1, torch.device("cpu"))
+    assert [part.rows for part in alone] == [[1], [0]], "one that is over the budget goes alone"
 
 
 def test_item_6_views_do_not_depend_on_the_batch(world, tmp_path):

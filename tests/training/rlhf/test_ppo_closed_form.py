@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from tests.training.rlhf.tiny import run_json, widen, write_prompts
+from training.rlhf import rollouts
 from training.rlhf.__main__ import run_stage
-from training.rlhf.rollouts import Rollouts
 
 OTHER, EOS = 0, 1
 
@@ -32,17 +32,17 @@ def two_tokens(tmp_path_factory):
         tokenizer_object=raw, pad_token="<other>", eos_token="<end>", chat_template="{{ pad_token }}"
     )
     torch.manual_seed(3)
-    shape = {"vocab_size": 2, "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 8}
+    shape = {"vocab_size": 2, "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 16}
     tokens = {"pad_token_id": OTHER, "eos_token_id": EOS, "bos_token_id": None}
-    policy = GPT2LMHeadModel(GPT2Config(**shape, **tokens))
-    reward = GPT2ForSequenceClassification(GPT2Config(**shape, **tokens, num_labels=1))
+    policy = GPT2LMHeadModel(GPT2Config(**shape, **tokens)).eval()
+    reward = GPT2ForSequenceClassification(GPT2Config(**shape, **tokens, num_labels=1)).eval()
     widen(policy, 0.3)
     widen(reward, 0.3)
-    with torch.no_grad():  # the two answers lie 1 apart, whatever was drawn
+    with torch.no_grad():  # the two answers lie 2 apart, whatever was drawn
         hidden = reward.transformer(input_ids=torch.tensor([[OTHER, OTHER], [OTHER, EOS]])).last_hidden_state
         low, high = reward.score(hidden)[:, -1, 0].tolist()
-        reward.score.weight.div_(high - low)
-    for name, model in {"policy": policy.eval(), "reward_model": reward.eval()}.items():
+        reward.score.weight.mul_(2 / (high - low))
+    for name, model in {"policy": policy, "reward_model": reward}.items():
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     write_prompts(folder / "train.jsonl", ["x"])
@@ -56,11 +56,15 @@ def next_token(policy) -> torch.Tensor:
         return policy(input_ids=torch.tensor([[OTHER]])).logits[0, -1].double().log_softmax(-1)
 
 
+def score_as_it_is(reward_model, part, eos_token_id, numerics):
+    return rollouts.scores_at(reward_model, part.row, part.row.last, numerics)
+
+
 @pytest.mark.parametrize("beta", [0.3, 1.0, 3.0])
 def test_ppo_reaches_the_closed_form(two_tokens, tmp_path, monkeypatch, beta):
     inputs, policy, reward = two_tokens
     # answers of one token: one that is not EOS would be scored as if it were, and nothing were left to learn
-    monkeypatch.setattr(Rollouts, "scored_ids", lambda rollouts, eos: rollouts.ids)
+    monkeypatch.setattr(rollouts, "response_scores", score_as_it_is)
     config = {
         "total_updates": 60,
         "rollouts_per_update": 256,

@@ -9,3 +9,7 @@ class PlackettError(Exception):
     def __init__(self, message: object) -> None:
         self.message = str(message)
         super().__init__(self.message)
+
+
+class ImportProblem(PlackettError):
+    """A file, or a line of one, that can't be imported, with the reason."""

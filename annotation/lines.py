@@ -1,42 +1,41 @@
-"""Files of rows, JSONL or CSV, read as a stream: one line in memory at a time, every refusal with its line number.
+"""Files of rows, JSONL, a JSON list or CSV, also packed, read as a stream: one row in memory at a time, every refusal
+with its line number.
 
 Pure: no table, no Django. Whatever the bytes are, what comes out is lines, or an ImportProblem.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import IO, Any, NoReturn
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from annotation.errors import PlackettError
+from annotation.errors import ImportProblem
+from annotation.unpacking import unpacked
 
 MAX_LINE_BYTES = 2_000_000
 MAX_LINE_WORDS = "2 MB"
 MAX_COLUMNS = 200
+LOOKED_AT = 4096
+LIST_BLOCK = 65_536
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CSV_ENDINGS = (".csv",)
 JSON_COLUMNS = frozenset({"messages", "completions", "ranks", "flags", "ratings"})
 NEEDED_COLUMNS = ("prompt", "messages", "instruction", "chosen")
 
 # How other kinds of file begin, so that they are named instead of failing at their first byte.
 SIGNATURES = (
-    (b"\x1f\x8b", gettext_lazy("is compressed with gzip. Unpack it first")),
-    (b"\x28\xb5\x2f\xfd", gettext_lazy("is compressed with zstd. Unpack it first")),
     (b"PK\x03\x04", gettext_lazy("is a ZIP or Excel file. Save the sheet as CSV in UTF-8, or unpack it")),
     (b"PAR1", gettext_lazy("is a Parquet file. Write it as JSONL first")),
     (b"\xff\xfe", gettext_lazy("is in UTF-16. Save it as UTF-8")),
     (b"\xfe\xff", gettext_lazy("is in UTF-16. Save it as UTF-8")),
 )
-
-
-class ImportProblem(PlackettError):
-    """A file or a line that can't be imported, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,16 @@ def read_lines(file: IO[bytes], filename: str) -> Iterator[Line]:
 
     Raises: ImportProblem where the file as a whole can't be read; a single bad line is yielded with its problem.
     """
-    raw = raw_lines(file)
-    first = next(raw, None)
-    if first is None:
+    stream = unpacked(file)
+    first = stream.peek(LOOKED_AT)
+    if not first:
         raise ImportProblem(_("The file is empty."))
-    check_signature(first[1])
-    lines = chain([first], raw)
-    return csv_rows(lines) if is_csv(first[1], filename) else json_rows(lines)
+    check_signature(first)
+    if is_csv(first, filename):
+        return csv_rows(raw_lines(stream))
+    if first.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"["):
+        return list_rows(stream)
+    return json_rows(raw_lines(stream))
 
 
 def raw_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -85,12 +87,12 @@ def check_signature(first: bytes) -> None:
 
 def is_csv(first: bytes, filename: str) -> bool:
     """By its name, or where that says nothing, by its first character."""
-    name = filename.lower()
+    name = filename.lower().removesuffix(".gz").removesuffix(".zst")
     if name.endswith(CSV_ENDINGS):
         return True
     if name.endswith((".jsonl", ".ndjson", ".json")):
         return False
-    return not first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))
+    return not first.removeprefix(BYTE_ORDER_MARK).lstrip().startswith((b"{", b"["))
 
 
 def decode(number: int, raw: bytes) -> str:
@@ -111,38 +113,107 @@ def decode(number: int, raw: bytes) -> str:
 
 
 def json_rows(lines: Iterator[tuple[int, bytes]]) -> Iterator[Line]:
-    begun = False
     for number, raw in lines:
         try:
             text = decode(number, raw).strip()
-            if not text:
-                continue
-            if not begun and text.startswith("["):
-                raise_array()
-            begun = True
-            yield Line(number, row=json_row(text))
-        except NotLines:
-            raise
+            if text:
+                yield Line(number, row=json_row(parse_json(text)))
         except ImportProblem as problem:
-            begun = True
             yield Line(number, problem=problem.message)
 
 
-class NotLines(ImportProblem):
-    """JSON, and not one object a line."""
-
-
-def raise_array() -> NoReturn:
-    raise NotLines(
-        _("The file begins with a list. Write one JSON object a line (JSONL), without brackets around them.")
-    )
-
-
-def json_row(text: str) -> dict[str, Any]:
-    value = parse_json(text)
+def json_row(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ImportProblem(_("the line is not a JSON object; write {...} on each line"))
     return value
+
+
+# --- A JSON list -----------------------------------------------------------------------------------
+
+
+def list_rows(stream: IO[bytes]) -> Iterator[Line]:
+    """Yield the rows of a list, numbered by the line on which they begin; one row is in memory at a time.
+
+    What is no JSON stops the file as a whole: where the next row would begin can't be known.
+    """
+    text = ListText(stream)
+    text.expect("[")
+    if text.next_character() == "]":
+        return
+    while True:
+        text.next_character()
+        number = text.number
+        value = text.value()
+        try:
+            yield Line(number, row=json_row(value))
+        except ImportProblem as problem:
+            yield Line(number, problem=problem.message)
+        if text.expect(",", "]") == "]":
+            return
+
+
+class ListText:
+    """The text of a JSON list from where it was read to."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self.text, self.number, self.ended = "", 1, False
+
+    def value(self) -> Any:
+        """Read the next value. A text that breaks off is read on: by twice as much each time, so that a long value is
+        not parsed again and again."""
+        while True:
+            try:
+                value, end = JSON.raw_decode(self.text)
+            except json.JSONDecodeError as problem:
+                if self.ended or len(self.text) > MAX_LINE_BYTES:
+                    raise self.unreadable(f"{problem.msg}") from None
+            except RecursionError:
+                raise self.unreadable(_("it is nested too deeply")) from None
+            except ValueError:  # a number of thousands of digits
+                raise self.unreadable(_("it holds a number that is too long")) from None
+            else:
+                if end < len(self.text) or self.ended:
+                    self.take(end)
+                    return value
+            self.read_on()
+
+    def expect(self, *marks: str) -> str:
+        found = self.next_character()
+        if found not in marks:
+            raise self.unreadable(_("expected %(marks)s") % {"marks": " or ".join(marks)})
+        self.take(1)
+        return found
+
+    def next_character(self) -> str:
+        """The next one that is no space; nothing at the end."""
+        while True:
+            stripped = self.text.lstrip(" \t\r\n")
+            self.take(len(self.text) - len(stripped))
+            if self.text or self.ended:
+                return self.text[:1]
+            self.read_on()
+
+    def take(self, count: int) -> None:
+        self.number += self.text.count("\n", 0, count)
+        self.text = self.text[count:]
+
+    def read_on(self) -> None:
+        block = self.stream.read(max(LIST_BLOCK, len(self.text)))
+        self.ended = not block
+        try:
+            self.text += self.decoder.decode(block, final=self.ended)
+        except UnicodeDecodeError:
+            raise self.unreadable(_("it is not UTF-8; save the file as UTF-8")) from None
+        if "\0" in self.text:
+            raise self.unreadable(_("it holds a NUL character"))
+
+    def unreadable(self, why: str) -> ImportProblem:
+        return ImportProblem(
+            _("The list can't be read from line %(number)s on: %(why)s. A row a line (JSONL) is read in any case.")
+            % {"number": self.number, "why": why}
+        )
 
 
 def parse_json(text: str) -> Any:
@@ -160,6 +231,9 @@ def parse_json(text: str) -> Any:
 
 def refuse_constant(name: str) -> NoReturn:
     raise ImportProblem(_("the line holds %(name)s, which is not JSON; write a number or null") % {"name": name})
+
+
+JSON = json.JSONDecoder(parse_constant=refuse_constant)
 
 
 # --- CSV -------------------------------------------------------------------------------------------

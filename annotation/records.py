@@ -22,8 +22,7 @@ from annotation.conversations import (
     prompt_of_text,
     text_hash,
 )
-from annotation.errors import PlackettError
-from annotation.lines import ImportProblem
+from annotation.errors import ImportProblem, PlackettError
 from annotation.rankings import Rank, ranks_validate
 
 MAX_ANSWERS = 16

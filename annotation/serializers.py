@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from annotation.fields import Category, Flag, SkipReason
+from annotation.formats import FORMATS
 from annotation.models import Assignment, ImportBatch, Origin, Pool, Project, Prompt, Purpose, Split
 
 
@@ -54,6 +55,13 @@ class ImportSerializer(serializers.Serializer):
     file = serializers.FileField()
     pool = serializers.ChoiceField(choices=Pool.choices)
     source = serializers.CharField(max_length=120, help_text="Where from")  # type: ignore[assignment]
+    format = serializers.ChoiceField(
+        choices=[found.name for found in FORMATS],
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text="Recognised by the first row where it is not given",
+    )
     licence = serializers.CharField(max_length=120, required=False, default="", allow_blank=True)
     consent = serializers.CharField(required=False, default="", allow_blank=True)
     accept_bad_lines = serializers.BooleanField(

@@ -23,15 +23,34 @@ class Format:
     about: str | Promise
 
 
-FORMATS: dict[str, Format] = {
-    "canonical": Format("canonical", _("Canonical"), _("Every field, as it is stored.")),
-    "text": Format("text", _("text"), _("One text in each line.")),
-    "prompt": Format("prompt", _("prompt"), _("The conversation alone, as TRL reads it.")),
-    "prompt-completion": Format("prompt-completion", _("prompt and completion"), _("As TRL's SFT trainer reads it.")),
-    "preference": Format(
-        "preference", _("prompt, chosen and rejected"), _("Pairs, as TRL's reward and DPO trainers read them.")
-    ),
+PAIRS_LOSE = _("Pairs: which rankings they are from, ratings, flags, times and labelers are not in it.")
+ANSWERS_LOSE = _("Conversations alone: categories, times and labelers are not in it.")
+FORMATS: dict[str, dict[str, Format]] = {
+    "corpus": {"text": Format("text", _("text"), _("One text in each line."))},
+    "prompts": {"prompt": Format("prompt", _("prompt"), _("The conversation alone, as TRL reads it."))},
+    "demonstrations": {
+        "prompt-completion": Format(
+            "prompt-completion", _("prompt and completion"), _("As TRL's SFT trainer reads it.")
+        ),
+        "openai": Format("openai", "OpenAI", ANSWERS_LOSE),
+        "sharegpt": Format("sharegpt", "ShareGPT", ANSWERS_LOSE),
+        "alpaca": Format("alpaca", "Alpaca", ANSWERS_LOSE),
+    },
+    "rankings": {
+        "preference": Format(
+            "preference", _("prompt, chosen and rejected"), _("Pairs, as TRL's reward and DPO trainers read them.")
+        ),
+        "unpaired": Format(
+            "unpaired",
+            _("prompt, completion and label"),
+            _("Each answer as good or bad, as TRL's KTO trainer reads it: rated above 4 or below, or first or last."),
+        ),
+        "openai": Format("openai", "OpenAI", PAIRS_LOSE),
+        "sharegpt": Format("sharegpt", "ShareGPT", PAIRS_LOSE),
+        "alpaca": Format("alpaca", "Alpaca", PAIRS_LOSE),
+    },
 }
+CANONICAL = Format("canonical", _("Canonical"), _("Every field, as it is stored."))
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,8 @@ class File:
 
 
 def formats_of(snapshot: Snapshot) -> list[Format]:
-    return [FORMATS[key] if key in FORMATS else Format(key, key, "") for key in export_formats(snapshot)]
+    known = {"canonical": CANONICAL, **FORMATS[snapshot.kind]}
+    return [known[key] for key in export_formats(snapshot)]
 
 
 def files_of(snapshot: Snapshot) -> list[File]:

@@ -17,9 +17,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from annotation.conversations import clean_text
-from annotation.errors import PlackettError
+from annotation.errors import ImportProblem, PlackettError
 from annotation.fields import Category
-from annotation.lines import ImportProblem, read_lines
+from annotation.formats import Format, format_named, recognise
+from annotation.formats.base import Row
+from annotation.lines import read_lines
 from annotation.models import (
     Demonstration,
     ImportBatch,
@@ -118,9 +120,11 @@ def import_file(
     by: Actor | None,
     licence: str = "",
     consent: str = "",
+    format: str = "",
     accept_bad_lines: bool = False,
 ) -> ImportBatch:
-    """Import a file and return its batch, which says what became of its lines.
+    """Import a file and return its batch, which says what became of its lines. A format that is not given is
+    recognised.
 
     Raises: BadLines where lines are bad and that was not accepted, ImportProblem where the file can't be read at all.
     In both cases nothing has changed.
@@ -132,6 +136,7 @@ def import_file(
         )
     if not source.strip():
         raise ImportProblem(_("Say where the data is from: give a source."))
+    written_in = format_named(format) if format else None
     digest = file_digest(file)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one import at a time
@@ -145,7 +150,7 @@ def import_file(
             sha256=digest,
             created_by=audit.account_of(by),
         )
-        counts = FileImport(batch, pool, by).run(file, accept_bad_lines)
+        counts = FileImport(batch, pool, by, written_in).run(file, accept_bad_lines)
         for name in ("added", "known", "rejected", "rejected_count"):
             setattr(batch, name, getattr(counts, name))
         batch.save()
@@ -156,15 +161,15 @@ def import_file(
 class FileImport:
     """One file on its way into the tables."""
 
-    def __init__(self, batch: ImportBatch, pool: str, by: Actor | None) -> None:
-        self.batch, self.pool, self.by = batch, pool, by
+    def __init__(self, batch: ImportBatch, pool: str, by: Actor | None, format: Format | None) -> None:
+        self.batch, self.pool, self.by, self.format = batch, pool, by, format
         self.counts = Counts()
         self.labels = LabelImporter(batch, batch.kind)
 
     def run(self, file: IO[bytes], accept_bad_lines: bool) -> Counts:
         good: list[tuple[int, Record]] = []
         read = 0
-        for line, record, problem in read_records(self.batch.kind, file, self.batch.filename):
+        for line, record, problem in read_records(self.batch.kind, file, self.batch.filename, self.format):
             read += 1
             if record is None:
                 self.counts.reject(line, problem)
@@ -268,19 +273,38 @@ def withdraw_tasks(batch: ImportBatch) -> None:
         Task.objects.filter(pk__in=ids, state=TaskState.COMPLETE).update(state=TaskState.WITHDRAWN)
 
 
-def read_records(kind: str, file: IO[bytes], filename: str) -> Iterator[Read]:
-    """Yield (line, record, "") or (line, None, problem) for each row of the file."""
+def read_records(kind: str, file: IO[bytes], filename: str, format: Format | None = None) -> Iterator[Read]:
+    """Yield (line, record, "") or (line, None, problem) for each row of the file.
+
+    The format is told by the first row where it is not given.
+    """
     for line in read_lines(file, filename):
         if line.row is None:
             yield line.number, None, line.problem
             continue
-        try:
-            record = record_of(kind, line.row)
-            check_record(record)
-        except PlackettError as problem:
-            yield line.number, None, problem.message
-        else:
-            yield line.number, record, ""
+        format = format or recognise(line.row)
+        yield from ((line.number, record, problem) for record, problem in row_records(kind, line.row, format))
+
+
+def row_records(kind: str, row: Row, format: Format) -> Iterator[tuple[Record | None, str]]:
+    """The records that a row of this format holds, one as a rule and many in a tree; a problem in the place of a bad
+    one."""
+    empty = True
+    try:
+        for ours in format.read(kind, row):
+            empty = False
+            try:
+                record = record_of(kind, ours)
+                check_record(record)
+            except PlackettError as problem:
+                yield None, problem.message
+            else:
+                yield record, ""
+    except ImportProblem as problem:
+        yield None, problem.message
+    else:
+        if empty:
+            yield None, _("the line holds no %(kind)s") % {"kind": kind}
 
 
 def check_record(record: Record) -> None:

@@ -11,6 +11,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
 from annotation.fields import Category
+from annotation.formats import FORMATS
 from annotation.models import Pool, Split
 
 ANY = [("", _("any"))]
@@ -88,9 +89,15 @@ class ImportForm(forms.Form):
         ("rankings", _("Rankings (prompt, answers and their order)")),
     ]
     file = forms.FileField(
-        label=_("File"), help_text=_("JSONL (one JSON object a line) or CSV with a header, in UTF-8.")
+        label=_("File"),
+        help_text=_("JSONL (one JSON object a line), a JSON list or CSV with a header; UTF-8, also packed: .gz, .zst."),
     )
     kind = forms.ChoiceField(label=_("What is in it"), choices=KINDS)
+    format = forms.ChoiceField(
+        label=_("Format"),
+        required=False,
+        choices=[("", _("as the first row looks")), *((found.name, found.label) for found in reversed(FORMATS))],
+    )
     pool = forms.ChoiceField(
         label=_("Pool"), choices=Pool.choices, help_text=_("For rows that name none. No prompt changes its pool.")
     )

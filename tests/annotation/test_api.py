@@ -129,6 +129,7 @@ def test_an_import_with_a_bad_line_changes_nothing_unless_that_is_accepted(ada: 
     accepted = send(accept_bad_lines="true").json()
     assert (accepted["added"], accepted["rejected_count"]) == (1, 1)
     assert (send(accept_bad_lines="true").json()["added"], Prompt.objects.count()) == (0, 1)
+    assert send(format="sharegpt").status_code == 400 and send(format="no such").status_code == 400
 
 
 def test_the_description_is_valid_and_names_every_address(ada: Membership) -> None:

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annotation.lines import ImportProblem
+from annotation.errors import ImportProblem
 from annotation.models import (
     Assignment,
     AuditEvent,

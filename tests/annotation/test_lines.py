@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+from collections.abc import Callable
 
 import pytest
+import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from annotation.lines import MAX_LINE_BYTES, ImportProblem, Line, read_lines
+from annotation.errors import ImportProblem
+from annotation.lines import MAX_LINE_BYTES, Line, read_lines
 
 
 def read(data: bytes | str, filename: str = "") -> list[Line]:
@@ -62,7 +66,7 @@ def test_a_huge_line_is_not_held_in_memory() -> None:
         left = 2_000_000_000
         largest = 0
 
-        def readline(self, size: int | None = -1, /) -> bytes:
+        def read(self, size: int | None = -1, /) -> bytes:
             assert size is not None and size > 0
             self.largest = max(self.largest, size)
             if self.left <= 0:
@@ -81,17 +85,76 @@ def test_a_huge_line_is_not_held_in_memory() -> None:
     ("data", "words"),
     [
         (b"", "empty"),
-        (b"\x1f\x8b\x08whatever", "gzip"),
         (b"PK\x03\x04whatever", "Excel"),
         (b"PAR1whatever", "Parquet"),
         ('{"prompt": "a"}'.encode("utf-16"), "UTF-16"),
-        (b'[{"prompt": "a"}]', "one JSON object a line"),
-        (b'\n\n[\n{"prompt": "a"}]', "one JSON object a line"),
     ],
 )
 def test_another_kind_of_file_is_named(data: bytes, words: str) -> None:
     with pytest.raises(ImportProblem, match=words):
         read(data, "x.json")
+
+
+# --- Packed files ----------------------------------------------------------------------------------
+
+ROWS = b"".join(b'{"prompt": "%d"}\n' % number for number in range(1000))
+
+
+@pytest.mark.parametrize("packed", [gzip.compress(ROWS), zstandard.compress(ROWS), gzip.compress(ROWS[:50]) * 3])
+def test_packed_files_are_read_as_they_are(packed: bytes) -> None:
+    plain = gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else zstandard.decompress(packed)
+    assert read(packed, "x.jsonl.gz") == read(plain, "x.jsonl")
+    assert read(gzip.compress(b"prompt\na\n"), "x.csv.gz")[0].row == {"prompt": "a"}
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_damaged_and_monstrous_files_are_refused(pack: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(ImportProblem, match="damaged"):
+        read(pack(ROWS)[:-20])
+    with pytest.raises(ImportProblem, match="200 times its size"):
+        read(pack(b'{"prompt": "' + b"x" * 200 * 2**20 + b'"}\n'))
+
+
+# --- JSON lists ------------------------------------------------------------------------------------
+
+
+def test_a_list_is_read_row_by_row_with_the_lines_they_begin_on() -> None:
+    lines = read('\ufeff [\n {"prompt": "a"},\n 7 , {"prompt":\n"猫"}\n]\n', "x.json")
+    assert [(line.number, line.row) for line in lines] == [(2, {"prompt": "a"}), (3, None), (3, {"prompt": "猫"})]
+    assert "not a JSON object" in lines[1].problem
+    assert read(" [ ] ") == []
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=5), st.text() | st.integers() | st.lists(st.text())), max_size=20))
+def test_a_list_says_what_the_whole_parser_says(rows: list[dict[str, object]]) -> None:
+    for spaced in (None, 1):
+        assert [line.row for line in read(json.dumps(rows, indent=spaced), "x.json")] == rows
+
+
+def test_rows_larger_than_a_block_are_read_and_larger_than_a_row_may_be_refused() -> None:
+    large = {"prompt": "é" * 300_000}
+    rows = [large, {"prompt": "b"}]
+    assert [line.row for line in read(json.dumps(rows, ensure_ascii=False))] == rows
+    with pytest.raises(ImportProblem, match="line 2 on"):
+        read('[{"prompt": "a"},\n{"prompt": "' + "x" * 6_000_000 + '"}]')
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'[{"prompt": "a"}', "line 1 on"),
+        (b'[{"prompt": "a"}\n{"prompt": "b"}]', "line 2 on: expected , or \\]"),
+        (b'[{"prompt": "a",}]', "line 1 on"),
+        (b'[{"prompt": NaN}]', "NaN"),
+        (b'[{"prompt": "caf\xe9"}]', "UTF-8"),
+        (b'[{"prompt": "\x00"}]', "NUL"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[" + b"9" * 10_000 + b"]", "too long"),
+    ],
+)
+def test_a_list_that_breaks_is_refused_with_its_line(text: bytes, words: str) -> None:
+    with pytest.raises(ImportProblem, match=words):
+        read(text, "x.json")
 
 
 # --- CSV -------------------------------------------------------------------------------------------
@@ -166,7 +229,7 @@ def test_anything_is_lines_or_an_import_problem(data: bytes, filename: str) -> N
         assert problem.message.endswith(".")
         return
     numbers = [line.number for line in lines]
-    assert numbers == sorted(set(numbers))
+    assert numbers == sorted(numbers)
     assert all((line.row is None) == bool(line.problem) for line in lines)
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from annotation.conversations import content_hash
-from annotation.lines import ImportProblem
+from annotation.errors import ImportProblem
 from annotation.records import (
     PARSERS,
     DemonstrationRecord,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from annotation.models import ImportBatch, Prompt, Ranking, User
+from annotation.models import Demonstration, ImportBatch, Prompt, Ranking, User
 from annotation.services.accounts import project_create
 from annotation.services.labels import RankedItem, ranking_submit
 from annotation.services.queue import assignment_next
@@ -145,6 +146,17 @@ def test_an_import_leads_to_its_report(scene: Scene, as_: As) -> None:
     batch = ImportBatch.objects.get()
     assert (batch.added, batch.rejected_count, batch.licence) == (2, 0, "CC0")
     assert "Every line was good." in text and batch.sha256 in text
+
+
+def test_a_packed_list_in_another_format_is_imported_as_it_is(scene: Scene, as_: As) -> None:
+    rows = [{"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Air."}], "id": 3}]
+    file = SimpleUploadedFile("talk.json.gz", gzip.compress(json.dumps(rows).encode()))
+    as_(scene.ada).post(page(scene, "prompts_import"), import_form(file, kind="demonstrations"))
+    demonstration = Demonstration.objects.select_related("task__prompt", "response").get(batch__isnull=False)
+    assert (demonstration.response.text, demonstration.task.prompt.text) == ("Air.", "Why?")
+    wrong = SimpleUploadedFile("talk.jsonl", json.dumps(rows[0]).encode())
+    response = as_(scene.ada).post(page(scene, "prompts_import"), import_form(wrong, format="alpaca"))
+    assert response.status_code == 422 and "the instruction is missing" in response.content.decode()
 
 
 def test_a_broken_line_stops_the_import_and_is_listed(scene: Scene, as_: As) -> None:

@@ -30,8 +30,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-TILE = 96  # queries at a time on a CPU
-KEEP_PROBABILITIES = 16 * 2**20  # bytes a layer that wait for the backward pass; more are computed again
+TILE = 64  # queries at a time on a CPU
+KEEP_PROBABILITIES = 32 * 2**20  # bytes a layer that wait for the backward pass; more are computed again
 ALIKE = 0.8  # the shortest sequence of a bucket has this share of the longest one's tokens, or more
 BUCKET_SCORES = 2**20  # queries x keys of a bucket at most, unless it is one sequence; its masks are then not kept
 FAR = 2**30  # the position of a token that is not there: in everybody's future
@@ -48,17 +48,43 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the tokens of n spans are in a row of L tokens, each span's T of them, some of which may not be there."""
+
+    index: Tensor
+    """(n * T,), in the row; L, one beyond it, for a token that is not there."""
+
+    gaps: Tensor
+    """Which of `index` are not there."""
+
+    block: slice | None
+    """The same as one stretch of the row, where it is one: then nothing need be gathered."""
+
+    def take(self, row: Tensor, n: int) -> Tensor:
+        """(n, T, ...) of a row (L, ...); what is not there is some other token's, which a mask hides."""
+        found = row[self.block] if self.block else row.index_select(0, self.index.clamp_max(len(row) - 1))
+        return found.unflatten(0, (n, -1))
+
+    def put(self, row: Tensor, values: Tensor) -> None:
+        """Write values (n, T, ...) into (L + 1, ...), whose last is for what belongs nowhere."""
+        if self.block:
+            row[self.block].unflatten(0, values.shape[:2]).copy_(values)
+        else:
+            row.index_copy_(0, self.index, values.flatten(0, 1).to(row.dtype))
+
+    def add(self, row: Tensor, values: Tensor) -> None:
+        row.index_add_(0, self.index, values.flatten(0, 1).to(row.dtype))
+
+
+@dataclass(frozen=True)
 class Bucket:
     """Spans of like length: n of them, of at most Q queries and K keys, prefix first. Tensors are on the device."""
 
     shape: tuple[int, int, int]
     """n, Q, K"""
 
-    queries: Tensor
-    """(n * Q,) places in the row; L, one beyond it, where a span is shorter."""
-
-    keys: Tensor
-    """(n * K,) places in the row; L where there are fewer."""
+    queries: Places
+    keys: Places
 
     query_positions: Tensor
     """(n, Q), counted as keys are; FAR where there is none."""
@@ -69,26 +95,34 @@ class Bucket:
     prefix: int
     """Tokens of the longest prefix."""
 
-    query_gaps: Tensor
-    """Indices into `queries` that are not tokens."""
+    _masks: dict[Any, tuple[int, Tensor]] = field(default_factory=dict)
 
-    _masks: dict[tuple[int, int, int, int, int | None], Tensor] = field(default_factory=dict)
-
-    def hidden(self, start: int, end: int, first: int, last: int, window: int | None) -> Tensor:
-        """(n, 1, 1, end - start, last - first) bool, True where a query of this tile must not see a key."""
-        key = (start, end, first, last, window)
-        if key in self._masks:
-            return self._masks[key]
-        distance = self.query_positions[:, start:end, None] - self.key_positions[:, None, first:last]
+    def hidden(self, rows: slice, columns: slice, window: int | None) -> Tensor:
+        """(n or 1, 1, 1, q, k) bool, True where a query of this tile must not see a key."""
+        distance = self.query_positions[:, rows, None] - self.key_positions[:, None, columns]
         mask = distance < 0
         if window is not None:
             mask |= distance >= window
         if len(mask) > 1 and bool((mask == mask[:1]).all()):
             mask = mask[:1]  # all spans alike: one mask for the bucket
-        mask = mask[:, None, None]
-        if math.prod(self.shape) <= BUCKET_SCORES:
-            self._masks[key] = mask
-        return mask
+        return mask[:, None, None]
+
+    def hide(self, scores: Tensor, rows: slice, columns: slice, window: int | None) -> None:
+        """Make the scores (n * H', G, q, k) of a tile -inf where a query must not see a key."""
+        key = (rows.start, rows.stop, columns.start, columns.stop, window, scores.dtype)
+        if key not in self._masks:
+            hidden = self.hidden(rows, columns, window)
+            seen_by_all = ~hidden.flatten(0, -2).any(dim=0)  # (k,)
+            first = int(seen_by_all.long().cumprod(0).sum())  # most keys lie before a tile's diagonal
+            mask = torch.zeros_like(hidden[..., first:], dtype=scores.dtype)
+            found = (first, mask.masked_fill_(hidden[..., first:], float("-inf")))
+            if math.prod(self.shape) <= BUCKET_SCORES:
+                self._masks[key] = found
+        else:
+            found = self._masks[key]
+        first, mask = found
+        # adding is many times faster than filling by a mask
+        scores.view(self.shape[0], -1, *scores.shape[1:])[..., first:] += mask
 
     def tiles(self, size: int, window: int | None) -> Iterator[tuple[slice, slice]]:
         """(queries, keys) of the tiles that cover what may be seen."""
@@ -106,6 +140,9 @@ class Layout:
 
     length: int
     buckets: list[Bucket]
+
+    filler: bool
+    """Whether some tokens are in no span."""
 
     shared: bool
     """Whether some tokens are keys of several spans, so that their gradients add up."""
@@ -126,7 +163,8 @@ def make_layout(length: int, spans: Sequence[Span], device: torch.device) -> Lay
         else:
             groups.append([span])
     buckets = [_bucket(group, length, device) for group in groups]
-    return Layout(length, buckets, any(span.prefix for span in spans))
+    filler = sum(span.length for span in spans) < length
+    return Layout(length, buckets, filler, any(span.prefix for span in spans))
 
 
 def _fits(group: Sequence[Span], span: Span) -> bool:
@@ -153,16 +191,22 @@ def _bucket(spans: Sequence[Span], nowhere: int, device: torch.device) -> Bucket
     in_prefix = before < prefixes
     keys = np.concatenate([np.where(in_prefix, prefix_starts + before, nowhere), queries], axis=1)  # (n, P + Q)
     key_positions = np.concatenate([np.where(in_prefix, before, FAR), query_positions], axis=1)
-    put = lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device)  # noqa: E731
     return Bucket(
         (count, wide, prefix + wide),
-        put(queries.reshape(-1)),
-        put(keys.reshape(-1)),
-        put(query_positions),
-        put(key_positions),
+        _places(queries.reshape(-1), nowhere, device),
+        _places(keys.reshape(-1), nowhere, device),
+        torch.from_numpy(query_positions).to(device),
+        torch.from_numpy(key_positions).to(device),
         prefix,
-        put(np.flatnonzero(queries.reshape(-1) == nowhere)),
     )
+
+
+def _places(index: np.ndarray, nowhere: int, device: torch.device) -> Places:
+    start = int(index[0])
+    is_block = start + len(index) <= nowhere and bool((np.diff(index) == 1).all())
+    gaps = torch.from_numpy(np.flatnonzero(index == nowhere)).to(device)
+    block = slice(start, start + len(index)) if is_block else None
+    return Places(torch.from_numpy(np.ascontiguousarray(index)).to(device), gaps, block)
 
 
 # On a CPU: batched products
@@ -184,118 +228,119 @@ class FlatAttention(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, kind: Kind, dtype: torch.dtype
     ) -> Tensor:
-        out = query.new_zeros((layout.length + 1, *query.shape[1:]), dtype=dtype)
+        out = _row_like(query, layout, zero=layout.filler, dtype=dtype)
         size = layout.scores * query.shape[1] * dtype.itemsize
         keep = kind.softcap is None and any(ctx.needs_input_grad) and size <= KEEP_PROBABILITIES
         kept: list[Tensor] = []
+        heads: list[Tensor] = []
+        groups = query.shape[1] // key.shape[1]
         with torch.autocast(query.device.type, enabled=False):
             for bucket in layout.buckets:
-                q, k, v = _gathered(query, key, value, bucket, kind.scaling, dtype)
-                found = torch.empty_like(q)  # (n * H', G, Q, d)
+                n = bucket.shape[0]
+                q = _heads(query, bucket.queries, n, groups, dtype)  # (n * H', G, Q, d)
+                k, v = (_heads(part, bucket.keys, n, 1, dtype).squeeze(1) for part in (key, value))  # (n * H', K, d)
+                found = torch.empty_like(q)
                 for rows, columns in bucket.tiles(TILE, kind.window):
                     weights, _ = _weights(q, k, bucket, rows, columns, kind)
                     found[:, :, rows] = _product(weights, v[:, columns])
                     if keep:
                         kept.append(weights)
-                _put(out, bucket.queries, _rows(found, bucket.shape[0]))
-        ctx.save_for_backward(query, key, value)
-        ctx.layout, ctx.kind, ctx.dtype, ctx.kept = layout, kind, dtype, kept
+                bucket.queries.put(out, _rows(found, n))
+                heads += [q, k, v]
+        ctx.save_for_backward(*heads)
+        ctx.layout, ctx.kind, ctx.dtypes, ctx.kept = layout, kind, (query.dtype, key.dtype, value.dtype), kept
         return out[: layout.length]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value = ctx.saved_tensors
         layout, kind, kept = ctx.layout, ctx.kind, iter(ctx.kept)
-        d_query, d_key, d_value = (part.new_zeros((layout.length + 1, *part.shape[1:])) for part in (query, key, value))
-        groups = query.shape[1] // key.shape[1]
-        with torch.autocast(query.device.type, enabled=False):
+        heads = iter(ctx.saved_tensors)
+        rows_of: list[Tensor] = []
+        with torch.autocast(grad.device.type, enabled=False):
             for bucket in layout.buckets:
                 n = bucket.shape[0]
-                q, k, v = _gathered(query, key, value, bucket, kind.scaling, ctx.dtype)
-                d_out = _heads(grad, bucket.queries, n, groups, ctx.dtype, gaps=bucket.query_gaps)
-                d_q = torch.empty_like(q)
-                d_k, d_v = torch.zeros_like(k), torch.zeros_like(v)
+                q, k, v = (next(heads) for _ in range(3))
+                if not rows_of:
+                    like = (grad, *(grad[:, : len(k) // n] for _ in range(2)))
+                    zero = (layout.filler, *([layout.filler or layout.shared] * 2))
+                    rows_of = [
+                        _row_like(one, layout, zero=fill, dtype=dtype)
+                        for one, fill, dtype in zip(like, zero, ctx.dtypes, strict=True)
+                    ]
+                d_out = _heads(grad, bucket.queries, n, q.shape[1], q.dtype, zero_gaps=True)
+                d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
                 for rows, columns in bucket.tiles(TILE, kind.window):
                     weights, slope = (next(kept), None) if ctx.kept else _weights(q, k, bucket, rows, columns, kind)
                     d_rows = d_out[:, :, rows]
-                    d_v[:, columns] += _turned(weights, d_rows)
+                    _add_turned(d_v[:, columns], weights, d_rows)
                     d_weights = _product(d_rows, v[:, columns].transpose(1, 2))
                     d_scores = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, weights.dtype)
                     if slope is not None:
                         d_scores *= slope
-                    d_q[:, :, rows] = _product(d_scores, k[:, columns])
-                    d_k[:, columns] += _turned(d_scores, q[:, :, rows])
-                _put(d_query, bucket.queries, _rows(d_q, n) * kind.scaling)
-                put = _add if layout.shared else _put
-                put(d_key, bucket.keys, _rows(d_k[:, None], n))
-                put(d_value, bucket.keys, _rows(d_v[:, None], n))
-        return d_query[:-1], d_key[:-1], d_value[:-1], None, None, None
+                    d_q[:, :, rows] = _product(d_scores, k[:, columns], kind.scaling)
+                    _add_turned(d_k[:, columns], d_scores, q[:, :, rows], kind.scaling)
+                bucket.queries.put(rows_of[0], _rows(d_q, n))
+                for row, part in zip(rows_of[1:], (d_k, d_v), strict=True):
+                    write = bucket.keys.add if layout.shared else bucket.keys.put
+                    write(row, _rows(part[:, None], n))
+        return (*(row[:-1] for row in rows_of), None, None, None)
 
 
-def _gathered(
-    query: Tensor, key: Tensor, value: Tensor, bucket: Bucket, scaling: float, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries (n * H', G, Q, d), scaled; keys and values (n * H', K, d), of a bucket."""
-    n, groups = bucket.shape[0], query.shape[1] // key.shape[1]
-    q = _heads(query, bucket.queries, n, groups, dtype).mul_(scaling)
-    k, v = (_heads(part, bucket.keys, n, 1, dtype).squeeze(1) for part in (key, value))
-    return q, k, v
+def _row_like(part: Tensor, layout: Layout, *, zero: bool, dtype: torch.dtype) -> Tensor:
+    """(L + 1, H, d) to write into; zeroed where not all of it will be written, or where it is added to."""
+    make = part.new_zeros if zero else part.new_empty
+    return make((layout.length + 1, *part.shape[1:]), dtype=dtype)
 
 
-def _heads(row: Tensor, places: Tensor, n: int, groups: int, dtype: torch.dtype, gaps: Tensor | None = None) -> Tensor:
-    """(L, H, d) -> (n * H / G, G, T, d) of the tokens at `places` (n * T,); a fresh tensor. A place that is not there
-    is some other token's value, which a mask hides, or 0 at `gaps`."""
-    length, heads, width = row.shape
-    picked = row.reshape(length, heads * width).index_select(0, places.clamp_max(length - 1))
-    if gaps is not None:
-        picked.index_fill_(0, gaps, 0.0)
-    fresh = picked.view(n, -1, heads, width).transpose(1, 2).to(dtype)  # (n, H, T, d)
-    return fresh.contiguous().view(n * heads // groups, groups, -1, width)
+def _heads(row: Tensor, places: Places, n: int, groups: int, dtype: torch.dtype, *, zero_gaps: bool = False) -> Tensor:
+    """(L, H, d) -> (n * H / G, G, T, d) of the tokens of a bucket; contiguous."""
+    found = places.take(row, n)  # (n, T, H, d)
+    if zero_gaps and len(places.gaps):
+        found.flatten(0, 1).index_fill_(0, places.gaps, 0.0)
+    fresh = torch.empty((n, found.shape[2], found.shape[1], found.shape[3]), dtype=dtype, device=row.device)
+    fresh.copy_(found.transpose(1, 2))
+    return fresh.view(n * fresh.shape[1] // groups, groups, *fresh.shape[2:])
 
 
 def _rows(heads: Tensor, n: int) -> Tensor:
-    """(n * H', G, T, d) -> (n * T, H' * G, d)"""
-    _, _, length, width = heads.shape
-    return heads.reshape(n, -1, length, width).transpose(1, 2).reshape(n * length, -1, width)
-
-
-def _put(row: Tensor, places: Tensor, values: Tensor) -> None:
-    """Write (n * T, H, d) at `places` of (L + 1, H, d); the last is for what belongs nowhere."""
-    row.index_copy_(0, places, values.to(row.dtype))
-
-
-def _add(row: Tensor, places: Tensor, values: Tensor) -> None:
-    row.index_add_(0, places, values.to(row.dtype))
+    """(n * H', G, T, d) -> (n, T, H' * G, d), not contiguous."""
+    return heads.view(n, -1, *heads.shape[2:]).transpose(1, 2)
 
 
 def _weights(
     q: Tensor, k: Tensor, bucket: Bucket, rows: slice, columns: slice, kind: Kind
 ) -> tuple[Tensor, Tensor | None]:
     """Attention weights (n * H', G, q, k) of a tile, and the derivative of the cap on the scores, if there is one."""
-    scores = _product(q[:, :, rows], k[:, columns].transpose(1, 2))
+    scores = _product(q[:, :, rows], k[:, columns].transpose(1, 2), kind.scaling)
     slope = None
     precise = torch.promote_types(scores.dtype, torch.float32)
     if kind.softcap is not None:
         capped = torch.tanh(scores.to(precise) / kind.softcap)
         slope = (1 - capped * capped).to(scores.dtype)
         scores = capped * kind.softcap
-    hidden = bucket.hidden(rows.start, rows.stop, columns.start, columns.stop, kind.window)  # (n, 1, 1, q, k)
-    scores.view(bucket.shape[0], -1, *scores.shape[1:]).masked_fill_(hidden, float("-inf"))
+    bucket.hide(scores, rows, columns, kind.window)
     return torch.softmax(scores, dim=-1, dtype=precise).to(q.dtype), slope
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """(b, G, q, x) @ (b, x, y) -> (b, G, q, y): the queries of a group share their keys."""
+def _product(left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
+    """scale * (b, G, q, x) @ (b, x, y) -> (b, G, q, y): the queries of a group share their keys."""
     b, groups, rows, inner = left.shape
-    return torch.bmm(left.reshape(b, groups * rows, inner), right).view(b, groups, rows, -1)
+    flat = left.reshape(b, groups * rows, inner)
+    found = torch.bmm(flat, right) if scale == 1.0 else _scaled_product(flat, right, scale)
+    return found.view(b, groups, rows, -1)
 
 
-def _turned(left: Tensor, right: Tensor) -> Tensor:
-    """(b, G, q, k), (b, G, q, d) -> (b, k, d), summed over the group and its queries."""
+def _scaled_product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """The factor costs nothing within the product."""
+    return torch.baddbmm(left.new_empty(()), left, right, beta=0.0, alpha=scale)
+
+
+def _add_turned(to: Tensor, left: Tensor, right: Tensor, scale: float = 1.0) -> None:
+    """to (b, k, d) += scale * (b, G, q, k)^T @ (b, G, q, d), summed over the group and its queries; in place."""
     b, groups, rows, keys = left.shape
     flat = left.reshape(b, groups * rows, keys).transpose(1, 2)
-    return torch.bmm(flat, right.reshape(b, groups * rows, -1))
+    to.baddbmm_(flat, right.reshape(b, groups * rows, -1), alpha=scale)
 
 
 # On a GPU, and as the obvious version in tests: one call a bucket
@@ -306,12 +351,9 @@ def bucketed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout
     out = query.new_zeros((layout.length + 1, *query.shape[1:]), dtype=value.dtype)
     for bucket in layout.buckets:
         n, queries, keys = bucket.shape
-        q = query[bucket.queries.clamp_max(layout.length - 1)].view(n, queries, *query.shape[1:]).transpose(1, 2)
-        k, v = (
-            part[bucket.keys.clamp_max(layout.length - 1)].view(n, keys, *part.shape[1:]).transpose(1, 2)
-            for part in (key, value)
-        )
-        hidden = bucket.hidden(0, queries, 0, keys, kind.window).squeeze(1)  # (n or 1, 1, Q, K)
+        q = bucket.queries.take(query, n).transpose(1, 2)  # (n, H, Q, d)
+        k, v = (bucket.keys.take(part, n).transpose(1, 2) for part in (key, value))
+        hidden = bucket.hidden(slice(0, queries), slice(0, keys), kind.window).squeeze(1)  # (n or 1, 1, Q, K)
         if kind.softcap is None:
             found = F.scaled_dot_product_attention(q, k, v, attn_mask=~hidden, scale=kind.scaling, enable_gqa=True)
         else:
@@ -321,7 +363,7 @@ def bucketed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout
             scores = scores.masked_fill(hidden, float("-inf"))
             precise = torch.promote_types(scores.dtype, torch.float32)
             found = torch.softmax(scores, dim=-1, dtype=precise).to(v.dtype) @ v
-        out = out.index_copy(0, bucket.queries, found.transpose(1, 2).reshape(n * queries, *query.shape[1:]))
+        out = out.index_copy(0, bucket.queries.index, found.transpose(1, 2).reshape(n * queries, *query.shape[1:]))
     return out[: layout.length]
 
 

@@ -54,7 +54,7 @@ class FlatRow:
     @property
     def tokens(self) -> int:
         """Tokens of the sequences, each place counted once; what is more in the row is filler."""
-        return sum(len(bucket.queries) - len(bucket.query_gaps) for bucket in self.layout.buckets)
+        return sum(len(bucket.queries.index) - len(bucket.queries.gaps) for bucket in self.layout.buckets)
 
     def before(self, counts: Sequence[Sequence[bool]]) -> Tensor:
         """(N,) places of the tokens before those that count: where they are predicted. `counts` has a list for each

@@ -42,7 +42,7 @@ def unpacked(file: IO[bytes]) -> io.BufferedReader:
 
 
 class ZstdText:
-    """A file of zstd frames, unpacked piece by piece. (zstandard's own reader takes a file that breaks off for whole.)"""
+    """A file of zstd frames, unpacked piece by piece: zstandard's own reader takes a file that breaks off for whole."""
 
     PIECE = 512  # bytes fed at once: a block of 4 may unpack to 128 kB, so at most 16 MB come of it
 

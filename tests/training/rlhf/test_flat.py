@@ -170,6 +170,23 @@ def test_layers_that_are_computed_again_attend_by_the_same_layout(family: str) -
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-6, atol=1e-9, msg=name)
 
 
+def test_under_autocast_states_and_gradients_are_as_near_as_bfloat16_allows() -> None:
+    """Products in bfloat16, softmax in float32: as far from float32 as the plain forward under autocast is."""
+    model = small_policy("llama").float()
+    row = lay_shared(GROUPS, CPU)
+    exact = [by_itself(model, sequence) for sequence in SEQUENCES]
+    gradient = gradients(model, weighted(exact))
+    distances = {}
+    for name in ("flat", "alone"):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            states = on_a_row(model, row) if name == "flat" else [by_itself(model, one) for one in SEQUENCES]
+        found = gradients(model, weighted([one.float() for one in states]))
+        far = [float((mine.float() - theirs).detach().abs().max()) for mine, theirs in zip(states, exact, strict=True)]
+        far += [float((found[of] - gradient[of]).norm() / gradient[of].norm()) for of in found]
+        distances[name] = sum(far) / len(far)
+    assert 0 < distances["flat"] < 1.5 * distances["alone"] < 0.3
+
+
 def test_weights_of_bfloat16_are_read_flat_too() -> None:
     model = small_policy("llama").bfloat16()
     assert reads_flat_rows(model)

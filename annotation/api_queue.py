@@ -13,6 +13,7 @@ from rest_framework.response import Response as ApiResponse
 from annotation.api_base import PROBLEMS, ProjectView, Scope, actor
 from annotation.models import KindSettings, Project, TaskKind
 from annotation.roles import Capability
+from annotation.selectors.health import queue_health
 from annotation.selectors.queue_settings import kind_settings, queue_policy
 from annotation.services.queue_settings import kind_settings_update, queue_policy_update
 from annotation.services.uncertainties import uncertainties_set
@@ -21,7 +22,7 @@ from annotation.services.uncertainties import uncertainties_set
 class KindSerializer(serializers.ModelSerializer):
     class Meta:
         model = KindSettings
-        fields = ["kind", "weight", "overlap", "sampled_percent", "sampled_overlap"]
+        fields = ["kind", "weight", "overlap", "sampled_percent", "sampled_overlap", "target_labels"]
 
 
 class KindChange(serializers.Serializer):
@@ -32,12 +33,14 @@ class KindChange(serializers.Serializer):
     overlap = serializers.IntegerField(required=False)
     sampled_percent = serializers.IntegerField(required=False)
     sampled_overlap = serializers.IntegerField(required=False)
+    target_labels = serializers.IntegerField(required=False, allow_null=True)
 
 
 class PolicyShape(serializers.Serializer):
     quotas = serializers.DictField(child=serializers.FloatField(), required=False, help_text="{category: share}")
     uncertain_first = serializers.BooleanField(required=False)
     review_after_skips = serializers.IntegerField(required=False)
+    daily_limit = serializers.IntegerField(required=False, allow_null=True)
 
 
 class PolicyChange(PolicyShape):
@@ -79,7 +82,39 @@ def policy_as_it_is(project: Project) -> dict[str, Any]:
         "quotas": row.quotas,
         "uncertain_first": row.uncertain_first,
         "review_after_skips": row.review_after_skips,
+        "daily_limit": row.daily_limit,
     }
+
+
+class KindHealthSerializer(serializers.Serializer):
+    """One kind of task; a duration or a number of days that nobody can say yet is null."""
+
+    kind = serializers.CharField()
+    waiting = serializers.IntegerField(help_text="Labels wanted still, apart from those in work")
+    in_work = serializers.IntegerField()
+    labels = serializers.IntegerField()
+    backlog = serializers.DictField(child=serializers.IntegerField(), help_text="{category: labels wanted still}")
+    a_day = serializers.ListField(child=serializers.IntegerField(), help_text="Labels a day, the oldest day first")
+    pace = serializers.FloatField(help_text="Labels a day, mean of the last week")
+    median_seconds = serializers.FloatField(allow_null=True)
+    p90_seconds = serializers.FloatField(allow_null=True)
+    target_labels = serializers.IntegerField(allow_null=True)
+    days_left = serializers.IntegerField(allow_null=True)
+
+
+class HealthSerializer(serializers.Serializer):
+    days = serializers.ListField(child=serializers.DateField())
+    kinds = KindHealthSerializer(many=True)
+
+
+class QueueHealth(ProjectView):
+    allowed = {"GET": (Capability.MANAGE_QUEUE, Scope.READ)}
+
+    @extend_schema(responses={200: HealthSerializer, **PROBLEMS})
+    def get(self, request: Request, slug: str) -> ApiResponse:
+        """How the queue does: pace, time a label, backlog, days to the target."""
+        days, kinds = queue_health(self.access.project)
+        return ApiResponse(HealthSerializer({"days": days, "kinds": kinds}).data)
 
 
 class ScoresSerializer(serializers.Serializer):

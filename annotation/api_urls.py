@@ -12,6 +12,7 @@ urlpatterns = [
     path("projects/<slug:slug>/imports/", api.Imports.as_view(), name="imports"),
     path("projects/<slug:slug>/demonstrations/", api.Demonstrations.as_view(), name="demonstrations"),
     path("projects/<slug:slug>/rankings/", api.Rankings.as_view(), name="rankings"),
+    path("projects/<slug:slug>/queue/", api_queue.QueueHealth.as_view(), name="queue"),
     path("projects/<slug:slug>/queue/policy/", api_queue.QueuePolicy.as_view(), name="queue_policy"),
     path("projects/<slug:slug>/queue/scores/", api_queue.QueueScores.as_view(), name="queue_scores"),
     path("projects/<slug:slug>/tasks/next/", api.NextTask.as_view(), name="next_task"),

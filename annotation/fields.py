@@ -37,6 +37,20 @@ class SkipReason(models.TextChoices):
     OTHER = "other", _("Another reason")
 
 
+class SensitiveTopic(models.TextChoices):
+    """What a prompt may be about that a labeler may rather not read."""
+
+    SEXUAL = "sexual", _("Sexual content")
+    VIOLENCE = "violence", _("Violence and death")
+    SELF_HARM = "self_harm", _("Self-harm and suicide")
+    ABUSE = "abuse", _("Abuse of people or animals")
+    HATE = "hate", _("Hate and discrimination")
+    DRUGS = "drugs", _("Drugs and addiction")
+    POLITICS = "politics", _("Politics")
+    RELIGION = "religion", _("Religion")
+    HEALTH = "health", _("Illness and medicine")
+
+
 class Category(models.TextChoices):
     """The ten use cases of InstructGPT's API prompts (arXiv:2203.02155, table 1)."""
 

@@ -41,7 +41,7 @@ TABS = (
     Tab("label", _("Label"), "pencil-line", Capability.LABEL),
     Tab("history", _("History"), "history", Capability.LABEL),
     Tab("dashboard", _("Loop"), "refresh-cw", Capability.READ_RUNS),
-    Tab("queue_policy", _("Queue"), "list-ordered", Capability.MANAGE_QUEUE),
+    Tab("queue", _("Queue"), "list-ordered", Capability.MANAGE_QUEUE),
     Tab("prompts", _("Prompts"), "message-square", Capability.READ_PROMPTS),
     Tab("runs", _("Runs"), "play", Capability.READ_RUNS),
     Tab("models", _("Models"), "box", Capability.READ_RUNS),

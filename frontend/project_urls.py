@@ -3,16 +3,21 @@
 from django.urls import path
 
 from frontend import training_urls
-from frontend.views import audit, imports, people, projects, prompts, queue, tokens
+from frontend.views import audit, imports, invitations, people, projects, prompts, queue, tokens
 
 PROJECT = [
     path("settings/", projects.settings, name="settings"),
     path("guidelines/edit/", projects.guideline_edit, name="guideline_edit"),
     path("guidelines/preview/", projects.guideline_preview, name="guideline_preview"),
+    path("queue/", queue.overview, name="queue"),
     path("queue/policy/", queue.policy, name="queue_policy"),
     path("queue/review/", queue.review, name="queue_review"),
     path("queue/review/<uuid:task_id>/", queue.review_decide, name="queue_review_decide"),
+    path("queue/limits/", queue.limits, name="queue_limits"),
+    path("queue/limits/<uuid:member_id>/", queue.limits_set, name="queue_limits_set"),
     path("people/", people.people, name="people"),
+    path("people/invitations/", invitations.invitations, name="invitations"),
+    path("people/invitations/<uuid:invitation_id>/", invitations.invitation_withdraw, name="invitation_withdraw"),
     path("people/<uuid:member_id>/", people.member, name="member"),
     path("people/<uuid:member_id>/link/", people.member_link, name="member_link"),
     path("tokens/", tokens.tokens, name="tokens"),
@@ -28,6 +33,7 @@ PROMPTS = [
     path("prompts/imports/<uuid:batch_id>/bad-lines.csv", imports.import_report_file, name="import_report_file"),
     path("prompts/imports/<uuid:batch_id>/undo/", imports.import_undo, name="import_undo"),
     path("prompts/<uuid:prompt_id>/", prompts.prompt, name="prompt"),
+    path("prompts/<uuid:prompt_id>/topics/", prompts.topics, name="prompt_topics"),
     path("prompts/<uuid:prompt_id>/withdraw/", prompts.withdraw, name="prompt_withdraw"),
 ]
 

@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from frontend.views import accounts, labeling, projects
+from frontend.views import accounts, invitations, labeling, projects
 
 app_name = "frontend"
 
@@ -11,6 +11,7 @@ ACCOUNTS = [
     path("sign-in/", accounts.sign_in, name="sign_in"),
     path("sign-in/<str:token>/", accounts.sign_in_link, name="sign_in_link"),
     path("sign-out/", accounts.sign_out, name="sign_out"),
+    path("join/<str:token>/", invitations.join, name="join"),
     path("me/", accounts.profile, name="profile"),
     path("me/language/", accounts.language, name="language"),
     path("me/theme/", accounts.theme, name="theme"),
@@ -23,6 +24,7 @@ LABELING = [
     path("p/<slug:slug>/label/<uuid:assignment_id>/draft/", labeling.draft, name="assignment_draft"),
     path("p/<slug:slug>/label/<uuid:assignment_id>/heartbeat/", labeling.heartbeat, name="assignment_heartbeat"),
     path("p/<slug:slug>/label/<uuid:assignment_id>/skip/", labeling.skip, name="assignment_skip"),
+    path("p/<slug:slug>/topics/", labeling.topics, name="topics"),
     path("p/<slug:slug>/history/", labeling.history, name="history"),
     path("p/<slug:slug>/guidelines/", labeling.guidelines, name="guidelines"),
 ]

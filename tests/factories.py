@@ -146,6 +146,7 @@ class TaskFactory(DjangoModelFactory):
     project = factory.SelfAttribute("prompt.project")
     prompt = factory.SubFactory(PromptFactory)
     category = factory.SelfAttribute("prompt.category")
+    language = factory.SelfAttribute("prompt.language")
     kind = "demonstration"
     overlap = 1
     open_slots = factory.SelfAttribute("overlap")

@@ -18,6 +18,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from annotation.models import Assignment, ImportBatch, Membership, Project, User
+from annotation.services.invitations import invitation_create
 from annotation.services.labels import demonstration_submit
 from annotation.services.tokens import token_create
 from tests.factories import (
@@ -48,12 +49,19 @@ PAGES: dict[str, dict[str, str]] = {
     "history": {"GET": LABELERS},
     "guidelines": {"GET": ALL},
     "settings": {"GET": ADMIN, "POST": ADMIN},
+    "queue": {"GET": "va"},
     "queue_policy": {"GET": "va", "POST": "va"},
     "queue_review": {"GET": "va"},
+    "queue_limits": {"GET": "va"},
+    "queue_limits_set": {"POST": "va"},
+    "prompt_topics": {"POST": "va"},
+    "topics": {"GET": LABELERS, "POST": LABELERS},
     "queue_review_decide": {"POST": "va"},
     "guideline_edit": {"GET": "va", "POST": "va"},
     "guideline_preview": {"POST": "va"},
     "people": {"GET": ADMIN, "POST": ADMIN},
+    "invitations": {"GET": ADMIN, "POST": ADMIN},
+    "invitation_withdraw": {"POST": ADMIN},
     "member": {"POST": ADMIN},
     "member_link": {"POST": ADMIN},
     "tokens": {"GET": TEAM, "POST": TEAM},
@@ -96,6 +104,7 @@ API: dict[str, dict[str, str]] = {
     "annotation:imports": {"GET": TEAM, "POST": ADMIN},
     "annotation:demonstrations": {"GET": TEAM},
     "annotation:rankings": {"GET": TEAM},
+    "annotation:queue": {"GET": "va"},
     "annotation:queue_policy": {"GET": "va", "PATCH": "va"},
     "annotation:queue_scores": {"POST": "va"},
     "annotation:next_task": {"POST": LABELERS},
@@ -127,6 +136,7 @@ ELSEWHERE = {
     "frontend:sign_in": "tests/frontend/test_accounts.py",
     "frontend:sign_in_link": "tests/frontend/test_accounts.py",
     "frontend:sign_out": "tests/frontend/test_accounts.py",
+    "frontend:join": "tests/frontend/test_people.py",
     "frontend:profile": "tests/frontend/test_accounts.py",
     "frontend:language": "tests/frontend/test_accounts.py",
     "frontend:theme": "tests/frontend/test_accounts.py",
@@ -211,6 +221,7 @@ def make_place(slug: str) -> Place:
     ids = {
         "prompt_id": PromptFactory(project=project, batch=batch).pk,
         "batch_id": batch.pk,
+        "invitation_id": invitation_create(project=project, role="labeler", days=1, max_uses=1, by=members["a"])[0].pk,
         "task_id": TaskFactory(prompt=PromptFactory(project=project), state="review").pk,
         "member_id": members["r"].pk,
         "run_id": RunFactory(project=project).pk,

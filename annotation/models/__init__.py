@@ -3,7 +3,9 @@
 from annotation.models.accounts import ApiToken, Membership, Project, SignInLink, User
 from annotation.models.audit import AuditEvent
 from annotation.models.guidelines import FormVersion, Guideline
+from annotation.models.invitations import Invitation
 from annotation.models.labels import Demonstration, Label, Origin, Purpose, RankedResponse, Ranking
+from annotation.models.limits import PromptTopic
 from annotation.models.prompts import ImportBatch, Pool, Prompt, PromptSource, Response, ResponseOrigin, Split
 from annotation.models.queue import KindSettings, QueuePolicy
 from annotation.models.tasks import Assignment, AssignmentStatus, Task, TaskKind, TaskResponse, TaskState
@@ -17,6 +19,7 @@ __all__ = [
     "FormVersion",
     "Guideline",
     "ImportBatch",
+    "Invitation",
     "KindSettings",
     "Label",
     "Membership",
@@ -25,6 +28,7 @@ __all__ = [
     "Project",
     "Prompt",
     "PromptSource",
+    "PromptTopic",
     "Purpose",
     "QueuePolicy",
     "RankedResponse",

@@ -77,6 +77,12 @@ class Membership(models.Model):
     role = models.CharField(max_length=16, choices=Role)
     pseudonym = models.CharField(max_length=16, default=random_pseudonym, editable=False)
     is_active = models.BooleanField(default=True)
+    removed_at = models.DateTimeField(null=True, blank=True, help_text="Taken out for good; what they made stays")
+    daily_limit = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Tasks a day at most; empty: as the project says"
+    )
+    languages = models.JSONField(default=list, blank=True, help_text="Codes of prompts' languages; empty: all")
+    declined_topics = models.JSONField(default=list, blank=True, help_text="Sensitive topics that they opted out of")
     is_simulated = models.BooleanField(default=False, help_text="A program that labels; its labels are marked so")
     joined_at = models.DateTimeField(default=timezone.now)
 
@@ -93,6 +99,9 @@ class Membership(models.Model):
                 condition=(Q(user__isnull=False) & Q(imported_name="")) | (Q(user__isnull=True) & ~Q(imported_name="")),
             ),
             models.CheckConstraint(name="membership_role_known", condition=Q(role__in=Role.values)),
+            models.CheckConstraint(
+                name="membership_removed_is_inactive", condition=Q(removed_at__isnull=True) | Q(is_active=False)
+            ),
         ]
 
     def __str__(self) -> str:

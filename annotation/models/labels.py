@@ -76,7 +76,10 @@ class Demonstration(Label):
 
     class Meta:
         ordering = ["-submitted_at", "-id"]
-        indexes = [models.Index(fields=["project", "is_current", "id"], name="demonstration_current")]
+        indexes = [
+            models.Index(fields=["project", "is_current", "id"], name="demonstration_current"),
+            models.Index(fields=["project", "-submitted_at"], name="demonstration_latest"),
+        ]
         constraints = label_constraints("demonstration")
 
     def __str__(self) -> str:
@@ -88,7 +91,10 @@ class Ranking(Label):
 
     class Meta:
         ordering = ["-submitted_at", "-id"]
-        indexes = [models.Index(fields=["project", "is_current", "id"], name="ranking_current")]
+        indexes = [
+            models.Index(fields=["project", "is_current", "id"], name="ranking_current"),
+            models.Index(fields=["project", "-submitted_at"], name="ranking_latest"),
+        ]
         constraints = label_constraints("ranking")
 
     def __str__(self) -> str:

@@ -13,6 +13,8 @@ from annotation.policy import INSTRUCTGPT_QUOTAS
 
 MAX_OVERLAP = 100
 MAX_WEIGHT = 1000
+MAX_DAILY = 10_000
+MAX_TARGET = 100_000_000
 OVERLAP_RANGE = [MinValueValidator(1), MaxValueValidator(MAX_OVERLAP)]
 
 
@@ -33,6 +35,13 @@ class KindSettings(models.Model):
 
     weight = models.PositiveSmallIntegerField(
         default=1, validators=[MaxValueValidator(MAX_WEIGHT)], help_text="How often it comes; 0: not handed out"
+    )
+
+    target_labels = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(MAX_TARGET)],
+        help_text="Labels wanted in all; empty: no target",
     )
 
     class Meta:
@@ -64,6 +73,12 @@ class QueuePolicy(models.Model):
     project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="queue_policy")
     quotas = models.JSONField(default=default_quotas, blank=True, help_text="{category: share}; empty: no quotas")
     uncertain_first = models.BooleanField(default=False)
+    daily_limit = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_DAILY)],
+        help_text="Tasks a day for each labeler at most; a labeler's own limit comes before it",
+    )
     review_after_skips = models.PositiveSmallIntegerField(
         default=3, validators=[MaxValueValidator(MAX_OVERLAP)], help_text="0: skipped tasks never go to review"
     )

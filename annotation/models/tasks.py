@@ -40,8 +40,9 @@ class Task(models.Model):
     )
     overlap = models.PositiveSmallIntegerField(default=1)
     open_slots = models.PositiveSmallIntegerField(help_text="Slots that nobody holds; changed under the row's lock")
-    # The prompt's own, repeated here because the queue's indexes hold it.
+    # The prompt's own, repeated here because the queue's indexes hold them.
     category = models.CharField(max_length=24, choices=Category, default=Category.OTHER)
+    language = models.CharField(max_length=16, default="en")
     priority = models.IntegerField(default=0, help_text="Higher comes first")
     uncertainty = models.FloatField(default=0, help_text="Bits (0 to 1) by which a reward model is unsure; 0: unknown")
     skips = models.PositiveSmallIntegerField(default=0, help_text="Labelers who skipped it since it was last reviewed")
@@ -70,6 +71,11 @@ class Task(models.Model):
                 fields=["project", "kind", "category", "-priority", "-uncertainty", "id"],
                 condition=Q(state="open", open_slots__gt=0),
                 name="task_queue_uncertain",
+            ),
+            models.Index(
+                fields=["project", "kind", "language", "-priority", "id"],
+                condition=Q(state="open", open_slots__gt=0),
+                name="task_queue_language",
             ),
             models.Index(fields=["project", "id"], condition=Q(state="review"), name="task_review"),
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet
 
 from annotation.models import AssignmentStatus, Membership, Project
 
@@ -20,5 +20,5 @@ def members(project: Project) -> QuerySet[Membership]:
             label_count=Count("assignments", filter=labeled),
             latest_label_at=Max("assignments__ended_at", filter=labeled),
         )
-        .order_by("-is_active", "imported_name", "joined_at", "id")
+        .order_by("-is_active", F("removed_at").asc(nulls_first=True), "imported_name", "joined_at", "id")
     )

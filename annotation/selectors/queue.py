@@ -8,6 +8,8 @@ from django.db.models import Count, Q, Sum
 from django.db.models.functions import Now
 
 from annotation.models import Assignment, AssignmentStatus, Membership, Project, Task, TaskKind, TaskState
+from annotation.selectors.limits import left_today
+from annotation.selectors.queue_settings import policy_of
 from annotation.services.queue import candidates
 
 COUNTED_AT_MOST = 1000
@@ -46,5 +48,11 @@ def queue_counts(project: Project) -> dict[str, KindCounts]:
 
 
 def waiting_for(labeler: Membership) -> dict[str, int]:
-    """How many tasks of each kind this labeler could be given now, counted to a thousand at most."""
-    return {str(kind): candidates(labeler, kind).order_by()[:COUNTED_AT_MOST].count() for kind in TaskKind.values}
+    """How many tasks of each kind this labeler could be given now, counted to a thousand or to their day's limit."""
+    left = left_today(labeler)
+    most = COUNTED_AT_MOST if left is None else min(left, COUNTED_AT_MOST)
+    policy = policy_of(labeler.project)
+    return {
+        str(kind): candidates(labeler, kind).order_by()[:most].count() if policy.weight(kind) and most else 0
+        for kind in TaskKind.values
+    }

@@ -8,6 +8,8 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
@@ -17,6 +19,7 @@ from annotation.models import FormVersion, Guideline, Membership, Project, TaskK
 from annotation.roles import Role
 from annotation.services import audit
 from annotation.services.audit import Actor
+from annotation.services.queue import leases_give_back
 
 DEFAULT_GUIDELINES = """\
 # How to label
@@ -132,8 +135,8 @@ def member_add(*, project: Project, user: User, role: str, by: Actor) -> Members
     if membership is None:
         membership = Membership.objects.create(project=project, user=user, role=role)
     else:
-        membership.role, membership.is_active = role, True
-        membership.save(update_fields=["role", "is_active"])
+        membership.role, membership.is_active, membership.removed_at = role, True, None
+        membership.save(update_fields=["role", "is_active", "removed_at"])
     audit.record(project=project, by=by, verb="member.add", target=membership, username=user.username, role=role)
     return membership
 
@@ -153,13 +156,27 @@ def member_set_role(*, membership: Membership, role: str, by: Actor) -> Membersh
 
 @transaction.atomic
 def member_set_active(*, membership: Membership, active: bool, by: Actor) -> Membership:
-    """Remove a member or let them back in. What they made stays."""
+    """Pause a member, or let one who was paused or removed in again. Drafts are kept; tasks in hand go to others."""
     if not active:
         keep_an_admin(membership)
+        leases_give_back(labeler=membership)
     membership.is_active = active
-    membership.save(update_fields=["is_active"])
-    verb = "member.restore" if active else "member.remove"
+    membership.removed_at = None
+    membership.save(update_fields=["is_active", "removed_at"])
+    verb = "member.restore" if active else "member.pause"
     audit.record(project=membership.project, by=by, verb=verb, target=membership)
+    return membership
+
+
+@transaction.atomic
+def member_remove(*, membership: Membership, by: Actor) -> Membership:
+    """Take a member out for good. What they made stays; tasks in hand go to others, their API tokens are revoked."""
+    keep_an_admin(membership)
+    leases_give_back(labeler=membership)
+    membership.is_active, membership.removed_at = False, timezone.now()
+    membership.save(update_fields=["is_active", "removed_at"])
+    membership.api_tokens.filter(revoked_at__isnull=True).update(revoked_at=Now())
+    audit.record(project=membership.project, by=by, verb="member.remove", target=membership)
     return membership
 
 

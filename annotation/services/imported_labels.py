@@ -206,6 +206,7 @@ class LabelImporter:
             kind=TaskKind.RANKING if self.is_ranking else TaskKind.DEMONSTRATION,
             prompt_id=item.prompt_id,
             category=item.record.prompt.category or Category.OTHER,
+            language=item.record.prompt.language or "en",
             overlap=0,
             open_slots=0,
             purpose=item.record.work.purpose if self.is_ranking else Purpose.TRAIN,

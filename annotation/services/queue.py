@@ -14,11 +14,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -29,6 +30,7 @@ from annotation.models import (
     AssignmentStatus,
     Membership,
     Project,
+    PromptTopic,
     Task,
     TaskKind,
     TaskResponse,
@@ -36,6 +38,7 @@ from annotation.models import (
 )
 from annotation.policy import Head, Policy, categories_in_order, kinds_in_order
 from annotation.roles import Capability
+from annotation.selectors.limits import left_today
 from annotation.selectors.queue_settings import policy_of
 from annotation.selectors.taken import labels_taken
 from annotation.services import audit
@@ -58,6 +61,8 @@ class NotYours(PlackettError):
 def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignment | None:
     """Return the labeler's task in hand, or lease them the next one; None when there is nothing for them.
 
+    Why there is nothing: `selectors.nothing`. A day's limit holds for new tasks; what is in hand may be finished.
+
     In order: the lease they hold, the task whose lease they lost and nobody else took, then as the project's policy
     says (`annotation.policy`).
     """
@@ -67,7 +72,10 @@ def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignme
     with transaction.atomic():
         # The same person in two tabs gets the same task in both.
         Membership.objects.select_for_update(no_key=True).get(pk=labeler.pk)
-        return resume_lease(labeler, kinds) or regain_lost(labeler, kinds) or lease_new(labeler, kinds)
+        in_hand = resume_lease(labeler, kinds) or regain_lost(labeler, kinds)
+        if in_hand is None and left_today(labeler) != 0:
+            return lease_new(labeler, kinds)
+        return in_hand
 
 
 def resume_lease(labeler: Membership, kinds: list[str]) -> Assignment | None:
@@ -109,16 +117,43 @@ def lease_new(labeler: Membership, kinds: list[str]) -> Assignment | None:
     return None
 
 
-def candidates(labeler: Membership, kind: str) -> QuerySet[Task]:
-    """The tasks of a kind that this labeler may get, by priority and age: the order of the index `task_queue`."""
+class Hurdle(Enum):
+    """What keeps a waiting task from a labeler who has not met it."""
+
+    LANGUAGE = "language"
+    TOPIC = "topic"
+    OWN_ANSWER = "own answer"
+
+
+def candidates(labeler: Membership, kind: str, *, without: Hurdle | None = None) -> QuerySet[Task]:
+    """The tasks of a kind that this labeler may get, by priority and age: the order of the index `task_queue`.
+
+    without: leave this hurdle out and return the tasks that it alone keeps from them.
+    """
     met = Assignment.objects.filter(task=OuterRef("pk"), labeler=labeler)
     tasks = Task.objects.filter(
         ~Exists(met), project=labeler.project_id, kind=kind, state=TaskState.OPEN, open_slots__gt=0
     ).order_by("-priority", "id")
+    barred = hurdles(labeler, kind)
+    if without is not None:
+        tasks = tasks.filter(barred.pop(without)) if without in barred else tasks.none()
+    for condition in barred.values():
+        tasks = tasks.filter(~condition)
+    return tasks
+
+
+def hurdles(labeler: Membership, kind: str) -> dict[Hurdle, Q | Exists]:
+    """The conditions under which a task of this kind is kept from the labeler, as far as there are any for them."""
+    found: dict[Hurdle, Q | Exists] = {}
+    if labeler.languages:
+        found[Hurdle.LANGUAGE] = ~Q(language__in=labeler.languages)
+    if labeler.declined_topics:
+        topics = PromptTopic.objects.filter(prompt=OuterRef("prompt"), topic__in=labeler.declined_topics)
+        found[Hurdle.TOPIC] = Exists(topics)
     if kind == TaskKind.RANKING:
         own = TaskResponse.objects.filter(task=OuterRef("pk"), response__author=labeler)
-        tasks = tasks.filter(~Exists(own))
-    return tasks
+        found[Hurdle.OWN_ANSWER] = Exists(own)
+    return found
 
 
 # --- The policy, carried out ------------------------------------------------------------------------
@@ -245,6 +280,16 @@ def release_expired(assignment_id: Any, task_id: Any) -> int:
     if released:
         give_slot_back(task)
     return released
+
+
+def leases_give_back(*, labeler: Membership) -> None:
+    """End the labeler's leases, so that others get the tasks; drafts stay with the labeler. Inside a transaction."""
+    Membership.objects.select_for_update(no_key=True).get(pk=labeler.pk)  # labeler before task, as in a claim
+    for assignment in labeler.assignments.filter(status=Status.LEASED).order_by("task"):
+        task = lock_task(assignment.task_id)
+        held = Assignment.objects.filter(pk=assignment.pk, status=Status.LEASED)
+        if held.update(status=Status.EXPIRED, slot=None, ended_at=Now()):
+            give_slot_back(task)
 
 
 def assignment_heartbeat(*, assignment: Assignment) -> datetime:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from annotation.errors import PlackettError
 from annotation.fields import Category
 from annotation.models import KindSettings, Project, QueuePolicy, TaskKind
-from annotation.models.queue import MAX_OVERLAP, MAX_WEIGHT
+from annotation.models.queue import MAX_DAILY, MAX_OVERLAP, MAX_TARGET, MAX_WEIGHT
 from annotation.services import audit
 from annotation.services.audit import Actor
 
@@ -21,6 +21,8 @@ RANGES = {
     "sampled_overlap": (1, MAX_OVERLAP),
     "weight": (0, MAX_WEIGHT),
     "review_after_skips": (0, MAX_OVERLAP),
+    "daily_limit": (1, MAX_DAILY),
+    "target_labels": (0, MAX_TARGET),
 }
 
 
@@ -29,12 +31,13 @@ class QueueSettingsError(PlackettError):
 
 
 @transaction.atomic
-def kind_settings_update(*, project: Project, kind: str, by: Actor, **changes: int) -> KindSettings:
+def kind_settings_update(*, project: Project, kind: str, by: Actor, **changes: int | None) -> KindSettings:
     """Change how tasks of a kind are handed out. Tasks that exist keep the overlap they were made with."""
     if kind not in TaskKind.values:
         raise QueueSettingsError(_("There is no kind of task named %(kind)s.") % {"kind": kind})
     for name, value in changes.items():
-        check_range(name, value)
+        if value is not None or name != "target_labels":
+            check_range(name, value)
     row, _created = KindSettings.objects.select_for_update().get_or_create(project=project, kind=kind)
     if changed := apply(row, changes):
         audit.record(project=project, by=by, verb="queue.kind_settings", target=project, kind=kind, **changed)
@@ -43,11 +46,15 @@ def kind_settings_update(*, project: Project, kind: str, by: Actor, **changes: i
 
 @transaction.atomic
 def queue_policy_update(*, project: Project, by: Actor, **changes: Any) -> QueuePolicy:
-    """Change what comes next: `quotas`, `uncertain_first`, `review_after_skips`. It holds from the next task on."""
+    """Change what comes next: `quotas`, `uncertain_first`, `review_after_skips`, `daily_limit` (None: none).
+
+    It holds from the next task on.
+    """
     if "quotas" in changes:
         changes["quotas"] = checked_quotas(changes["quotas"])
-    if "review_after_skips" in changes:
-        check_range("review_after_skips", changes["review_after_skips"])
+    for name in ("review_after_skips", "daily_limit"):
+        if changes.get(name) is not None:
+            check_range(name, changes[name])
     row, _created = QueuePolicy.objects.select_for_update().get_or_create(project=project)
     if changed := apply(row, changes):
         audit.record(project=project, by=by, verb="queue.policy", target=project, **changed)
@@ -63,9 +70,9 @@ def apply(row: KindSettings | QueuePolicy, changes: dict[str, Any]) -> dict[str,
     return changed
 
 
-def check_range(name: str, value: int) -> None:
+def check_range(name: str, value: int | None) -> None:
     low, high = RANGES[name]
-    if not low <= value <= high:
+    if value is None or not low <= value <= high:
         words = _("%(name)s is %(value)s; it must be a number from %(low)s to %(high)s.")
         raise QueueSettingsError(words % {"name": name, "value": value, "low": low, "high": high})
 

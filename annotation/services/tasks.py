@@ -57,6 +57,7 @@ def demonstration_chunk(project: Project, prompts: list[Prompt], wanted: Overlap
                 kind=TaskKind.DEMONSTRATION,
                 prompt=prompt,
                 category=prompt.category,
+                language=prompt.language,
                 priority=priority,
                 purpose=purpose_of(prompt),
             ),
@@ -122,7 +123,7 @@ def ranking_task(
 ) -> Task:
     key = group_key([response.pk for response in group])
     purpose = shared["purpose"] or purpose_of(prompt)
-    about = {"prompt": prompt, "category": prompt.category, "group_key": key}
+    about = {"prompt": prompt, "category": prompt.category, "language": prompt.language, "group_key": key}
     task = Task(project=project, kind=TaskKind.RANKING, **about, **shared | {"purpose": purpose})
     return with_slots(task, labels, key=key)
 

@@ -8,8 +8,10 @@ from django import forms
 from django.forms.boundfield import BoundField
 from django.utils.translation import gettext_lazy as _
 
-from annotation.fields import Category
+from annotation.fields import Category, SensitiveTopic
 from annotation.models import KindSettings, QueuePolicy
+from annotation.models.queue import MAX_DAILY
+from annotation.services.limits import language_codes
 
 
 class KindForm(forms.ModelForm):
@@ -17,14 +19,38 @@ class KindForm(forms.ModelForm):
 
     class Meta:
         model = KindSettings
-        fields = ["weight", "overlap", "sampled_percent", "sampled_overlap"]
+        fields = ["weight", "overlap", "sampled_percent", "sampled_overlap", "target_labels"]
         labels = {
             "weight": _("Weight"),
             "overlap": _("Labels for each task"),
             "sampled_percent": _("Sampled share (%)"),
             "sampled_overlap": _("Labels for each of the share"),
+            "target_labels": _("Labels wanted in all"),
         }
         help_texts = dict.fromkeys(fields, "")
+
+
+class LimitsForm(forms.Form):
+    """What a lead sets for one labeler."""
+
+    daily_limit = forms.IntegerField(label=_("Tasks a day"), required=False, min_value=1, max_value=MAX_DAILY)
+    languages = forms.CharField(label=_("Languages"), required=False, max_length=200)
+
+    def changes(self) -> dict[str, Any]:
+        """What the service takes."""
+        codes = language_codes(self.cleaned_data["languages"])
+        return {"daily_limit": self.cleaned_data["daily_limit"], "languages": codes}
+
+
+class TopicsForm(forms.Form):
+    """Sensitive topics: those of a prompt, or those that a labeler would rather not see."""
+
+    topics = forms.MultipleChoiceField(
+        label=_("Sensitive topics"),
+        choices=SensitiveTopic.choices,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
 
 
 class PolicyForm(forms.ModelForm):
@@ -32,14 +58,16 @@ class PolicyForm(forms.ModelForm):
 
     class Meta:
         model = QueuePolicy
-        fields = ["uncertain_first", "review_after_skips"]
+        fields = ["uncertain_first", "review_after_skips", "daily_limit"]
         labels = {
             "uncertain_first": _("Rank first what the reward model is most unsure of"),
             "review_after_skips": _("Skips after which a task goes to review"),
+            "daily_limit": _("Tasks a day for each labeler"),
         }
         help_texts = {
             "uncertain_first": _("Holds for tasks that have scores; the others come by age."),
             "review_after_skips": _("So many labelers skipped it; 0: never."),
+            "daily_limit": _("Empty: no limit. A labeler's own limit comes before it."),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

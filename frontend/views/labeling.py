@@ -32,9 +32,12 @@ from annotation.roles import Capability
 from annotation.selectors import labels as label_selectors
 from annotation.selectors import queue as queue_selectors
 from annotation.selectors.guidelines import form_current, guidelines_current
+from annotation.selectors.nothing import reasons_for_nothing
 from annotation.services import labels, queue
+from annotation.services.limits import declined_topics_set
 from frontend import submissions
 from frontend.access import ProjectAccess, assignment_for, labeler_for, project_for
+from frontend.project_forms.queue import TopicsForm
 from frontend.submissions import Values
 
 LABELS_A_PAGE = 20
@@ -74,14 +77,34 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
         kind = request.POST.get("kind", "")
         request.session["label_kind"] = kind if kind in TaskKind.values else ""
         return redirect(next_url(request, membership))
+    waiting = queue_selectors.waiting_for(membership)
+    current = membership.assignments.filter(status=AssignmentStatus.LEASED).select_related("task").first()
     context = {
         "access": access,
         "section": "label",
-        "waiting": queue_selectors.waiting_for(membership),
-        "current": membership.assignments.filter(status=AssignmentStatus.LEASED).select_related("task").first(),
+        "waiting": waiting,
+        "current": current,
         "done": label_selectors.done_by(membership),
+        "reasons": [] if current or any(waiting.values()) else reasons_for_nothing(membership),
     }
     return render(request, "frontend/labeling/start.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def topics(request: HttpRequest, slug: str) -> HttpResponse:
+    """The sensitive topics that this labeler opted out of: their own choice, on a page of their own."""
+    access, membership = labeler_for(request.user, slug)
+    form = TopicsForm(
+        request.POST if request.method == "POST" else None, initial={"topics": membership.declined_topics}
+    )
+    if form.is_valid():
+        declined_topics_set(membership=membership, topics=form.cleaned_data["topics"])
+        messages.success(request, _("Your choice has been saved. It holds from your next task on."))
+        return redirect("frontend:label", slug)
+    status = 422 if form.is_bound else 200
+    context = {"access": access, "section": "label", "form": form}
+    return render(request, "frontend/labeling/topics.html", context, status=status)
 
 
 def next_url(request: HttpRequest, membership: Membership) -> str:

@@ -74,11 +74,14 @@ def _people_page(
 @login_required
 @require_POST
 def member(request: HttpRequest, slug: str, member_id: UUID) -> HttpResponse:
-    """Change a member's role, or pause and wake them; the button pressed says which."""
+    """Change a member's role, pause, remove or let them in again; the button pressed says which."""
     access = project_for(request.user, slug, Capability.MANAGE)
     membership = member_for(access, member_id)
     try:
-        if "active" in request.POST:
+        if "remove" in request.POST:
+            accounts.member_remove(membership=membership, by=access.user)
+            said = _("%(name)s is no longer in the project. What they made stays.")
+        elif "active" in request.POST:
             active = request.POST["active"] == "yes"
             accounts.member_set_active(membership=membership, active=active, by=access.user)
             said = _("%(name)s can work again.") if active else _("%(name)s is paused and cannot open the project.")

@@ -17,11 +17,13 @@ from annotation.errors import PlackettError
 from annotation.models import Demonstration, Prompt, PromptSource, Ranking, Response
 from annotation.roles import Capability
 from annotation.selectors.prompts import import_batches, prompts_list, responses_of
+from annotation.services.limits import prompt_topics_set
 from annotation.services.prompts import AddReport, PromptRow, prompt_withdraw, prompts_add
 from frontend.access import NOTHING_HERE, ProjectAccess, project_for
 from frontend.pages import UNPROCESSABLE, project_page
 from frontend.paging import page_of
 from frontend.project_forms.prompts import PastePromptsForm, PromptFilterForm
+from frontend.project_forms.queue import TopicsForm
 
 IMPORTS_SHOWN = 20
 
@@ -99,11 +101,17 @@ def prompt(request: HttpRequest, slug: str, prompt_id: UUID) -> HttpResponse:
         "prompt": found,
         "responses": responses,
         "may_edit": access.can(Capability.EDIT_PROMPTS),
+        "topics": found.topics.all(),
+        "topics_form": topics_form(found) if access.can(Capability.MANAGE_QUEUE) else None,
         "may_read_labels": may_read_labels,
         "rankings": _rankings_of(found, responses) if may_read_labels else [],
         "demonstrations": _demonstrations_of(found) if may_read_labels else [],
     }
     return project_page(request, access, "prompts", "prompts/detail.html", context)
+
+
+def topics_form(prompt: Prompt) -> TopicsForm:
+    return TopicsForm(initial={"topics": [row.topic for row in prompt.topics.all()]})
 
 
 def _demonstrations_of(prompt: Prompt) -> list[Demonstration]:
@@ -127,6 +135,21 @@ def _placed(ranking: Ranking, numbers: dict[UUID, int]) -> list[dict[str, Any]]:
         {"rank": item.rank, "rating": item.rating, "flags": item.flags, "number": numbers.get(item.response_id)}
         for item in items
     ]
+
+
+@login_required
+@require_POST
+def topics(request: HttpRequest, slug: str, prompt_id: UUID) -> HttpResponse:
+    """Which sensitive topics the prompt has, so that it is kept from labelers who opted out of them."""
+    access = project_for(request.user, slug, Capability.MANAGE_QUEUE)
+    found = prompt_for(access, prompt_id)
+    form = TopicsForm(request.POST)
+    if form.is_valid():
+        prompt_topics_set(prompt=found, topics=form.cleaned_data["topics"], by=access.user)
+        messages.success(request, _("The topics have been saved."))
+    else:
+        messages.error(request, form.errors["topics"][0])
+    return redirect("frontend:prompt", slug, prompt_id)
 
 
 @login_required

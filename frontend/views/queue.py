@@ -18,19 +18,40 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import PlackettError
 from annotation.fields import Category
-from annotation.models import Project, Task
+from annotation.models import Membership, Project, Task
 from annotation.policy import deficits
 from annotation.roles import Capability
+from annotation.selectors.health import queue_health
+from annotation.selectors.limits import labelers_today
 from annotation.selectors.queue_settings import kind_settings, queue_policy
 from annotation.selectors.reviews import tasks_in_review
 from annotation.selectors.taken import labels_taken
+from annotation.services.limits import member_limits_set
 from annotation.services.queue_settings import kind_settings_update, queue_policy_update
 from annotation.services.reviews import task_put_back, task_withdraw
 from frontend.access import NOTHING_HERE, ProjectAccess, project_for
 from frontend.pages import UNPROCESSABLE, project_page
-from frontend.project_forms.queue import KindForm, PolicyForm
+from frontend.project_forms.queue import KindForm, LimitsForm, PolicyForm
 
 TASKS_A_PAGE = 20
+
+
+@login_required
+def overview(request: HttpRequest, slug: str) -> HttpResponse:
+    """How labeling goes, and when it will be done."""
+    access = project_for(request.user, slug, Capability.MANAGE_QUEUE)
+    days, kinds = queue_health(access.project)
+    rows = [
+        {"day": day, "numbers": [kind.a_day[place] for kind in kinds], "all": sum(kind.a_day[place] for kind in kinds)}
+        for place, day in enumerate(days)
+    ]
+    context = {
+        "kinds": kinds,
+        "days": rows[::-1],
+        "most": max(1, *(row["all"] for row in rows)),
+        "page_name": "overview",
+    }
+    return project_page(request, access, "queue", "queue/overview.html", context)
 
 
 @login_required
@@ -48,7 +69,7 @@ def policy(request: HttpRequest, slug: str) -> HttpResponse:
         return redirect("frontend:queue_policy", slug)
     status = UNPROCESSABLE if request.method == "POST" else 200
     context = {"kinds": kinds.values(), "form": form, "quotas": quota_rows(access.project, form), "page_name": "policy"}
-    return project_page(request, access, "queue_policy", "queue/policy.html", context, status)
+    return project_page(request, access, "queue", "queue/policy.html", context, status)
 
 
 def kind_forms(data: Any, project: Project) -> dict[str, KindForm]:
@@ -83,11 +104,39 @@ def quota_rows(project: Project, form: PolicyForm) -> Iterable[dict[str, Any]]:
 
 
 @login_required
+def limits(request: HttpRequest, slug: str) -> HttpResponse:
+    """What each labeler may be given: how much a day, in which languages."""
+    access = project_for(request.user, slug, Capability.MANAGE_QUEUE)
+    rows = [{"member": member, "done": done} for member, done in labelers_today(access.project)]
+    context = {"rows": rows, "may_name": access.can(Capability.MANAGE), "page_name": "limits"}
+    context["usual"] = queue_policy(access.project).daily_limit
+    return project_page(request, access, "queue", "queue/limits.html", context)
+
+
+@login_required
+@require_POST
+def limits_set(request: HttpRequest, slug: str, member_id: UUID) -> HttpResponse:
+    access = project_for(request.user, slug, Capability.MANAGE_QUEUE)
+    member = Membership.objects.filter(project=access.project, pk=member_id).first()
+    if member is None:
+        raise Http404(NOTHING_HERE)
+    form = LimitsForm(request.POST)
+    try:
+        if not form.is_valid():
+            raise PlackettError(" ".join(error for errors in form.errors.values() for error in errors))
+        member_limits_set(membership=member, by=access.user, **form.changes())
+        messages.success(request, _("The limits of %(name)s have been saved.") % {"name": member.pseudonym})
+    except PlackettError as problem:
+        messages.error(request, problem.message)
+    return redirect("frontend:queue_limits", slug)
+
+
+@login_required
 def review(request: HttpRequest, slug: str) -> HttpResponse:
     """Tasks that many labelers skipped, with their reasons."""
     access = project_for(request.user, slug, Capability.MANAGE_QUEUE)
     page = Paginator(tasks_in_review(access.project), TASKS_A_PAGE).get_page(request.GET.get("page"))
-    return project_page(request, access, "queue_policy", "queue/review.html", {"page": page, "page_name": "review"})
+    return project_page(request, access, "queue", "queue/review.html", {"page": page, "page_name": "review"})
 
 
 @login_required

@@ -13,9 +13,12 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from annotation.models import Prompt
+from annotation.services.queue import assignment_skip
+from annotation.services.queue_settings import queue_policy_update
 from annotation.services.guidelines import guideline_publish
 from tests.e2e.axe import assert_accessible
 from tests.e2e.town import furnish
+from tests.factories import lease
 from tests.frontend.scene import Scene, make_scene
 from tests.training.labels import rank_everything
 from tests.training.test_models import put
@@ -31,12 +34,16 @@ WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 640, "height": 512}
 PLAIN = (
     *("loop/", "runs/", "models/", "models/register/", "snapshots/", "snapshots/new/", "snapshots/corpus/"),
     *("prompts/", "prompts/paste/", "prompts/import/", "people/", "tokens/", "audit/", "settings/"),
+    *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "people/invitations/", "topics/"),
     *("guidelines/", "guidelines/edit/", "label/", "history/"),
     *(f"runs/new/{stage}/" for stage in ("pretrain", "sft", "sample", "reward", "ppo", "evaluate")),
 )
-EMPTY = ("loop/", "runs/", "models/", "snapshots/", "prompts/", "label/", "history/")
+EMPTY = ("loop/", "runs/", "models/", "snapshots/", "prompts/", "label/", "history/", "queue/", "queue/review/")
 OF_RESEARCHER = ("loop/", "runs/", "models/", "snapshots/", "snapshots/new/", "prompts/", "tokens/", "guidelines/")
-OF_REVIEWER = ("loop/", "runs/", "snapshots/", "prompts/", "guidelines/", "guidelines/edit/", "label/", "tokens/")
+OF_REVIEWER = (
+    *("loop/", "runs/", "snapshots/", "prompts/", "guidelines/", "guidelines/edit/", "label/", "tokens/"),
+    *("queue/", "queue/policy/", "queue/review/", "queue/limits/"),
+)
 
 
 @pytest.fixture
@@ -46,6 +53,9 @@ def scene(transactional_db: None, settings: Any, tmp_path: Path) -> Scene:
     made = make_scene(demonstrations=2, rankings=2)
     furnish(made)
     rank_everything(made.member(made.bob), lambda response: len(response.text))
+    queue_policy_update(project=made.project, review_after_skips=1, by=made.ada)
+    skipped = lease(made.member(made.alice), "demonstration")
+    assignment_skip(assignment=skipped, reason="unclear", note="Which tide?", by=skipped.labeler)
     return made
 
 

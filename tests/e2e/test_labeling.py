@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from annotation.models import Assignment, Demonstration, Ranking
+from annotation.services.invitations import invitation_create
 from tests.e2e.axe import assert_accessible
 from tests.e2e.board import board, drag, middle, name_of, on_board, rate_all
 from tests.frontend.scene import Scene, make_scene
@@ -368,6 +369,36 @@ def test_keys_are_listed_and_the_single_ones_can_be_switched_off(open_browser, s
     dialog.get_by_role("button", name="Close").click()
     page.keyboard.press("?")
     expect(dialog).to_be_hidden()
+
+
+# --- Coming in -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_from_an_invitation_to_the_first_ranking(open_browser, scene, theme):
+    """Someone new needs the link, a name, a password and the page itself; everything by keyboard."""
+    _invitation, token = invitation_create(project=scene.project, role="labeler", days=1, max_uses=1, by=scene.ada)
+    page = open_browser(color_scheme=theme)
+    page.goto(f"/join/{token}/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("You are invited to Tides")
+    assert_accessible(page)
+    page.get_by_label("User name").fill("lin")
+    page.get_by_label("Password").fill("a long enough phrase")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Welcome to Tides.")).to_be_visible()
+    page.get_by_role("button", name="Only rank answers").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".board-row")).to_have_count(4)
+    for rating in "7531":
+        page.keyboard.press("n")
+        page.keyboard.press(rating)
+    page.keyboard.press("r")
+    page.keyboard.press("1")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Your label has been saved.")).to_be_visible()
+    label = Ranking.objects.get()
+    assert label.labeler.user.username == "lin"
+    assert [row.rating for row in label.ranked_responses.order_by("position")] == [7, 5, 3, 1]
 
 
 # --- Every page, in both themes ------------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from django.test import Client
 from django.urls import reverse
 
-from annotation.models import Membership, SignInLink, User
+from annotation.models import Invitation, Membership, SignInLink, User
 from annotation.services.accounts import member_add, user_create
 from tests.frontend.scene import Scene
 
@@ -144,3 +145,67 @@ def test_the_owner_may_give_anyone_a_link(scene: Scene, as_: As) -> None:
     User.objects.filter(pk=scene.ada.pk).update(is_superuser=True)
     scene.ada.refresh_from_db()
     assert as_(scene.ada).post(member(scene, scene.bob, "member_link")).status_code == 200
+
+
+# --- Invitations, and leaving ----------------------------------------------------------------------
+
+
+def invitation_link(client: Client, scene: Scene, **form: object) -> str:
+    url = reverse("frontend:invitations", args=[scene.project.slug])
+    page = client.post(url, {"role": "labeler", "max_uses": 2, "days": 7, "note": "the night shift"} | form)
+    found = re.search(r'value="http://testserver(/join/[^"]+)"', page.content.decode())
+    assert found, "the link is shown"
+    assert "/join/" not in client.get(url).content.decode(), "and only once"
+    return found[1]
+
+
+def test_from_the_link_to_the_first_task(scene: Scene, as_: As) -> None:
+    link = invitation_link(as_(scene.ada), scene)
+    visitor = Client()
+    page = visitor.get(link).content.decode()
+    assert "You are invited to Tides" in page and "Labeler" in page
+    wrong = visitor.post(link, {"username": "lin", "password": "short"})
+    assert wrong.status_code == 422 and "too short" in wrong.content.decode()
+    assert not User.objects.filter(username="lin").exists()
+    response = visitor.post(link, {"username": "lin", "password": "a long enough phrase"}, follow=True)
+    assert response.redirect_chain[-1][0] == f"/p/{scene.project.slug}/label/"
+    assert "Start labeling" in response.content.decode() and "Welcome to Tides." in response.content.decode()
+    assert scene.member(User.objects.get(username="lin")).role == "labeler"
+
+
+def test_with_an_account_one_button_joins(scene: Scene, as_: As) -> None:
+    link = invitation_link(as_(scene.ada), scene, role="researcher")
+    assert f"?next={link}" in Client().get(link).content.decode()
+    client = as_(scene.sam)
+    assert "signed in as sam" in client.get(link).content.decode()
+    assert client.post(link).url == f"/p/{scene.project.slug}/"
+    assert scene.member(scene.sam).role == "researcher"
+
+
+def test_a_withdrawn_invitation_says_so(scene: Scene, as_: As) -> None:
+    client = as_(scene.ada)
+    link = invitation_link(client, scene)
+    invitation = Invitation.objects.get()
+    url = reverse("frontend:invitation_withdraw", args=[scene.project.slug, invitation.pk])
+    assert client.post(url).status_code == 302
+    response = Client().get(link)
+    assert response.status_code == 410 and "was withdrawn" in response.content.decode()
+    assert "the night shift" in client.get(reverse("frontend:invitations", args=[scene.project.slug])).content.decode()
+
+
+def test_an_invitation_out_of_range_is_refused(scene: Scene, as_: As) -> None:
+    url = reverse("frontend:invitations", args=[scene.project.slug])
+    for wrong in ({"role": "admin"}, {"days": 91}, {"max_uses": 0}):
+        form = {"role": "labeler", "max_uses": 1, "days": 7} | wrong
+        assert as_(scene.ada).post(url, form).status_code == 422
+    assert not Invitation.objects.exists()
+
+
+def test_a_removed_member_is_out_and_their_labels_stay(scene: Scene, as_: As) -> None:
+    alice = scene.member(scene.alice)
+    url = reverse("frontend:member", args=[scene.project.slug, alice.pk])
+    page = as_(scene.ada).post(url, {"remove": "yes"}, follow=True).content.decode()
+    assert "alice is no longer in the project" in page and ">removed<" in page
+    assert as_(scene.alice).get(f"/p/{scene.project.slug}/label/").status_code == 404
+    as_(scene.ada).post(url, {"active": "yes"})
+    assert as_(scene.alice).get(f"/p/{scene.project.slug}/label/").status_code == 200

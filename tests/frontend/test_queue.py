@@ -11,12 +11,12 @@ from annotation.models import AuditEvent, Task, TaskKind, User
 from annotation.policy import INSTRUCTGPT_QUOTAS
 from annotation.selectors.queue_settings import kind_settings, queue_policy
 from annotation.services.queue import assignment_skip
-from annotation.services.queue_settings import queue_policy_update
+from annotation.services.queue_settings import kind_settings_update, queue_policy_update
 from tests.factories import lease
 from tests.frontend.scene import Scene
 
 As = Callable[[User], Client]
-DEFAULTS = {"weight": 1, "overlap": 1, "sampled_percent": 0, "sampled_overlap": 1}
+DEFAULTS = {"weight": 1, "overlap": 1, "sampled_percent": 0, "sampled_overlap": 1, "target_labels": ""}
 
 
 def address(scene: Scene, tail: str = "policy/") -> str:
@@ -92,7 +92,9 @@ def test_a_program_reads_and_changes_the_policy(as_: As, scene: Scene) -> None:
     answer = client.patch(url, {"kinds": kinds, "quotas": {"chat": 1}}, content_type="application/json")
     assert answer.status_code == 200 and answer.json() == client.get(url).json()
     found = {row["kind"]: row for row in answer.json()["kinds"]}
-    assert found["ranking"] == kinds[0] | {"overlap": 1} and found["demonstration"]["weight"] == 1
+    assert (
+        found["ranking"] == kinds[0] | {"overlap": 1, "target_labels": None} and found["demonstration"]["weight"] == 1
+    )
     assert answer.json()["quotas"] == {"chat": 1.0} and answer.json()["review_after_skips"] == 3
     refused = client.patch(url, {"kinds": kinds, "quotas": {"poems": 1}}, content_type="application/json")
     assert refused.status_code == 400 and "no category poems" in refused.json()["detail"]
@@ -107,3 +109,60 @@ def test_a_program_sends_a_reward_models_scores(as_: As, scene: Scene) -> None:
     assert 0.9 < task.uncertainty < 1
     wrong = as_(scene.rita).post(url, {"scores": {"x": 1}}, content_type="application/json")
     assert wrong.status_code == 400
+
+
+# --- Limits ----------------------------------------------------------------------------------------
+
+
+def test_a_lead_sets_a_labelers_limits(as_: As, scene: Scene) -> None:
+    client, alice = as_(scene.rita), scene.member(scene.alice)
+    page = client.get(address(scene, "limits/")).content.decode()
+    assert alice.pseudonym in page and "alice" not in page
+    assert scene.member(scene.rob).pseudonym not in page, "a researcher labels nothing"
+    assert page.count("limits-form") == 4
+    client.post(address(scene, f"limits/{alice.pk}/"), {"daily_limit": "7", "languages": "en, zh-Hans"})
+    alice.refresh_from_db()
+    assert (alice.daily_limit, alice.languages) == (7, ["en", "zh-Hans"])
+    page = client.post(address(scene, f"limits/{alice.pk}/"), {"daily_limit": "0"}, follow=True).content.decode()
+    assert "notice-error" in page and 'value="7"' in page
+    assert "alice" in as_(scene.ada).get(address(scene, "limits/")).content.decode()
+
+
+def test_a_labeler_opts_out_and_is_told_why_nothing_comes(as_: As, scene: Scene) -> None:
+    Task.objects.exclude(pk=Task.objects.filter(kind="demonstration")[0].pk).update(state="withdrawn")
+    prompt = Task.objects.get(state="open").prompt
+    url = f"/p/{scene.project.slug}"
+    as_(scene.rita).post(f"{url}/prompts/{prompt.pk}/topics/", {"topics": ["politics"]})
+    assert "Politics" in as_(scene.rita).get(f"{url}/prompts/{prompt.pk}/").content.decode()
+    client = as_(scene.alice)
+    assert client.post(f"{url}/topics/", {"topics": ["politics"]}).url == f"{url}/label/"
+    assert 'value="politics" id="id_topics_6" checked' in client.get(f"{url}/topics/").content.decode()
+    page = client.get(f"{url}/label/").content.decode()
+    assert "No task for you now" in page and "topics that you opted out of" in page
+    assert client.post(f"{url}/topics/", {"topics": ["mondays"]}).status_code == 422
+
+
+# --- The overview ----------------------------------------------------------------------------------
+
+
+def test_the_lead_sees_backlog_pace_and_target(as_: As, scene: Scene) -> None:
+    kind_settings_update(project=scene.project, kind="ranking", target_labels=1234, by=scene.ada)
+    page = as_(scene.rita).get(address(scene, "")).content.decode()
+    assert "Days to 1,234 labels" in page and "Days until none is left" in page and "no labels in the last week" in page
+    answer = as_(scene.rita).get(f"/api/v1/projects/{scene.project.slug}/queue/").json()
+    kinds = {row["kind"]: row for row in answer["kinds"]}
+    assert len(answer["days"]) == 14
+    assert kinds["demonstration"]["waiting"] == 3 and kinds["demonstration"]["backlog"] == {"other": 3}
+    assert kinds["ranking"] | {"backlog": {}, "a_day": []} == {
+        "kind": "ranking",
+        "waiting": 2,
+        "in_work": 0,
+        "labels": 0,
+        "backlog": {},
+        "a_day": [],
+        "pace": 0,
+        "median_seconds": None,
+        "p90_seconds": None,
+        "target_labels": 1234,
+        "days_left": None,
+    }

@@ -1,21 +1,18 @@
 """On one GPU: the same comparison on Qwen2-shaped models of 0.5B and 1.5B in bfloat16, with MFU and memory bandwidth.
 
-`manage.py bench training --device cuda`. MFU is 6 operations a parameter and trained token, and 12 x layers x hidden x
-length for attention, over the peak of the card's bfloat16; generation's share is the weights read at each step over the
-card's bandwidth. A card that is not in the table prints the absolute figures alone.
+`manage.py bench training --device cuda`. MFU is 6 operations a parameter and trained token, and 6 x layers x hidden x
+length for causal attention, over the peak of the card's bfloat16; generation's share is the weights read at each step
+over the card's bandwidth. A card that is not in the table prints the absolute figures alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from benchmarks.training.assets import SHAPES, Shape
 from benchmarks.training.cases import Case, Comparison, Mode, generation, ppo, rankings, supervised
 from benchmarks.training.figures import Record, digits, median
-
-if TYPE_CHECKING:
-    from benchmarks.training.__main__ import Bench, Measured
+from benchmarks.training.measuring import Bench, Measured, emit, report
 
 # dense bfloat16 TFLOP/s and GB/s, from the makers' data sheets
 CARDS = {
@@ -33,8 +30,6 @@ WHOLE_STEP_ROWS = 32  # a GPU wants more in a step than a CPU
 
 
 def main(bench: Bench) -> int:
-    from benchmarks.training.__main__ import emit, report
-
     emit({"bench": "training", **bench.machine})
     card = next((figures for name, figures in CARDS.items() if name in bench.machine["device"]), None)
     failed = False

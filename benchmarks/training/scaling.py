@@ -10,12 +10,18 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from benchmarks.training.assets import (
+    Cutter,
+    PreTrainedTokenizerFast,
+    Shape,
+    docstrings,
+    random_model,
+    write_rows,
+)
 from benchmarks.training.figures import Record, digits, exponent, median
-
-if TYPE_CHECKING:
-    from benchmarks.training.__main__ import Bench
+from benchmarks.training.measuring import Bench, emit
 
 SIZES = ((128, 4), (256, 4), (384, 6), (512, 8))  # hidden, layers
 RANKED = (2, 4, 9, 16)
@@ -36,8 +42,6 @@ class Growth:
 
 
 def main(bench: Bench) -> int:
-    from benchmarks.training.__main__ import emit
-
     emit({"bench": "training growth", "over": "machine", "setting": "", "points": [], **bench.machine})
     folder = bench.options.cache / "growth"
     shutil.rmtree(folder, ignore_errors=True)
@@ -110,8 +114,6 @@ class Maker:
     """Makes the models and rows of the points in a folder that is removed afterwards."""
 
     def __init__(self, ground: Path, folder: Path) -> None:
-        from benchmarks.training.assets import Cutter, PreTrainedTokenizerFast, docstrings
-
         self.ground, self.folder = ground, folder
         self.folder.mkdir(parents=True)
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(ground / "tokenizer")
@@ -121,8 +123,6 @@ class Maker:
         self, shape: tuple[int, int], *, length: int, rows: int, batch: int, over_length: bool = False
     ) -> tuple[float, dict[str, Any]]:
         """SFT of a model of (hidden, layers) on `rows` of `length` tokens; the size: its parameters, or the length."""
-        from benchmarks.training.assets import write_rows
-
         policy, parameters = self.policy(shape)
         path = self.folder / f"sft_{length}_{rows}.jsonl"
         made = [
@@ -134,8 +134,6 @@ class Maker:
         return (length if over_length else parameters), spec | self.files(path)
 
     def rankings(self, k: int) -> tuple[float, dict[str, Any]]:
-        from benchmarks.training.assets import write_rows
-
         policy, _ = self.policy((192, 4))
         made = [
             {
@@ -164,8 +162,6 @@ class Maker:
 
     def policy(self, shape: tuple[int, int]) -> tuple[str, int]:
         """(folder, parameters without embeddings) of a model of (hidden, layers)."""
-        from benchmarks.training.assets import Shape, random_model
-
         hidden, layers = shape
         folder = self.folder / f"model_{hidden}_{layers}"
         model = random_model(Shape(hidden, layers, hidden // 64, 32 * round(hidden * 8 / 3 / 32)))

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.training.__main__ import fastest, report, worth_repeating
 from benchmarks.training.cases import Case, Comparison, cases
 from benchmarks.training.figures import exponent, growth_table, line, median, table
+from benchmarks.training.measuring import fastest, report, worth_repeating
 
 
 def test_the_median_is_the_middle_value_or_between_the_two_in_the_middle() -> None:

@@ -19,33 +19,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from tests.training.rlhf.tiny import EOS, WORDS, run_json, tiny_tokenizer
+from tests.training.rlhf.watching import watch
+from training.rlhf import generate, rewards
 from training.rlhf.__main__ import run_stage
 from training.rlhf.generate import Responses
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-
-
-class Call(NamedTuple):
-    """One call of a watched function: its arguments by name, and what it returned."""
-
-    given: dict[str, Any]
-    result: Any
-
-
-def watch(patch: pytest.MonkeyPatch, function: Any, package: str) -> list[Call]:
-    """Keep the calls of `function`, wherever in `package` it is called by its own name."""
-    calls: list[Call] = []
-    signature = inspect.signature(function)
-
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        result = function(*args, **kwargs)
-        calls.append(Call(dict(signature.bind(*args, **kwargs).arguments), result))
-        return result
-
-    for name, module in list(sys.modules.items()):
-        if name.startswith(package) and getattr(module, function.__name__, None) is function:
-            patch.setattr(module, function.__name__, watched)
-    return calls
 
 
 PLAIN = {
@@ -113,8 +92,6 @@ class Ours(NamedTuple):
 
 def our_update(inputs: dict[str, Path], output: Path, count: int) -> Ours:
     """Run the stage for one update of `count` rollouts in one minibatch, twice over."""
-    from training.rlhf import generate, rewards
-
     with pytest.MonkeyPatch.context() as patch:
         calls = {
             function.__name__: watch(patch, function, "training.rlhf")

@@ -82,6 +82,14 @@ HELP = (  # of the stages and of their settings, in training/rlhf/config.py
         "for a wider gap of ratings (Llama 2, arXiv:2307.09288, equation 2)."
     ),
     _("The margin of the widest gap, in units of score."),
+    _(
+        "How a ranking is scored: pairs is InstructGPT's mean over all pairs (Bradley-Terry); plackett_luce chooses "
+        "the best of all, then the best of the rest, and so on. With two answers they are the same."
+    ),
+    _(
+        'How much some labelers\' rankings count, by pseudonym: "p1a2b3 0.5, p4c5d6 0". All others count 1; 0 leaves a '
+        "labeler out. Only proportions within a batch matter."
+    ),
     _("PPO against a reward model with a KL penalty to the reference (InstructGPT section 3.5, equation 2; C.4)."),
     _("Peak learning rate of the policy; small models take up to 1e-4."),
     _("Answer the held-out prompts each so many updates (and at the end); 0 only at the end."),
@@ -116,7 +124,35 @@ HELP = (  # of the stages and of their settings, in training/rlhf/config.py
     ),
     _("Show some answers with their scores each so many updates; 0 never."),
     _("Answers that are shown."),
-    _("Answers of a policy to prompts, for people to rank."),
+    _("RLOO: REINFORCE with the other answers to a prompt as the baseline (Ahmadian et al. 2024, arXiv:2402.14740)."),
+    _("Prompts answered for each update."),
+    _("Answers to each prompt, k; each is measured against the mean of the others."),
+    _(
+        "reinforce takes one step on all answers of an update, by the policy that wrote them; clip takes several on "
+        "parts of them, as PPO does, with the probability ratio of whole answers clipped."
+    ),
+    _("Answers for each optimiser step, where the loss is clip; 0 takes all of the update at once."),
+    _("Passes over the answers of an update, where the loss is clip."),
+    _("DPO: a policy straight from rankings, without a reward model (Rafailov et al. 2023, arXiv:2305.18290)."),
+    _("Peak learning rate of AdamW; small models take up to 1e-4."),
+    _(
+        "Beta: how dear distance from the reference is. An answer's reward is this times the log of how much likelier "
+        "it has become."
+    ),
+    _("Passes over the rankings."),
+    _(
+        "Validation prompts that are answered at each evaluation, to see how far the policy has moved from the "
+        "reference; 0 none."
+    ),
+    _(
+        "Answers of each policy to a prompt, in the order of the policies, such as 2 1 1; left empty, all give as "
+        "many, and take turns with what is left over."
+    ),
+    _(
+        "Temperatures that a policy's answers to a prompt take in turn, such as 0.7 1.0; a list for each policy has "
+        "semicolons between: 1.0; 0.7 1.0. Left empty, there is one temperature for all."
+    ),
+    _("Answers of one policy or several to prompts, for people to rank."),
     _("Answers to each prompt, K."),
     _("Sampling temperature; 0 takes the likeliest token."),
     _("Sample among the likeliest tokens that hold this much probability; 1 among all."),
@@ -130,7 +166,11 @@ HELP = (  # of the stages and of their settings, in training/rlhf/config.py
     _("Answers that are shown on the run's page."),
     _("Measures of a finished policy or reward model on held-out rows."),
     _("Most tokens in one forward pass, padding included."),
-    _("Temperature at which answers are sampled for the KL."),
+    _(
+        "Answers to each prompt. More of them narrow the intervals, and with a reward model show best-of-n for every n "
+        "up to this one."
+    ),
+    _("Temperature at which the prompts are answered."),
 )
 
 PHASES = (  # what a run is at between its steps
@@ -163,6 +203,8 @@ REASONS = (  # why a row was left out
     _("an answer longer than the context"),
     _("a rank that is not a number"),
     _("an answer without content"),
+    _("a weight that is not a number of 0 or more"),
+    _("a ranking or a labeler of weight 0"),
     _("longer than the context"),
     _("prompt longer than the context, less the room for an answer"),
     _("prompt that was there before"),
@@ -196,6 +238,13 @@ REFUSALS = (  # of a setting, in training/rlhf/config.py
     _("%(name)s must be all, or names of layers, got %(value)r"),
     _("%(name)s must be 0 in PPO, where the probability ratio is 1 before the first step; got %(value)s"),
     _("%(name)s must be 1 at temperature 0, where all answers are the same; got %(value)s"),
+    _("%(name)s must be drop or half where the loss is plackett_luce, got %(value)s"),
+    _("%(name)s must be none where the loss is plackett_luce, got %(value)s"),
+    _("%(name)s must be pseudonyms with weights of 0 or more, got %(value)r"),
+    _("%(name)s must be %(limit)s where the loss is reinforce, which takes one step; got %(value)s"),
+    _("%(name)s must add up to samples_per_prompt (%(limit)s), got %(value)r"),
+    _("%(name)s must be numbers from 0 to 10, got %(value)r"),
+    _("%(name)s must be numbers with spaces between, got %(value)r"),
     _("there is no stage %(stage)r; the stages are %(known)s"),
     _("there is no setting %(setting)r in %(where)s; the settings are %(known)s"),
     _("%(name)s must be a number, got %(value)r"),

@@ -86,6 +86,8 @@ class StageCard:
     state: StageState
     counted: str
     actions: list[Action] = field(default_factory=list)
+    baselines: list[Action] = field(default_factory=list)
+    """Cheaper ways to the same end, to compare with."""
     headlines: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -95,6 +97,7 @@ def loop_context(access: ProjectAccess) -> dict[str, Any]:
     cards = [_card(access, drawn, getattr(state, drawn.key), steps) for drawn in DRAWN]
     _add_sample_again(access, cards[-1], steps)
     _mark_primary(cards)
+    _add_baselines(access, cards[-1], steps)
     runs = [card.state.run for card in cards if card.state.run]
     moving = any(_is_moving(run) for run in runs)
     return {"cards": cards, "moving": moving, "etag": loop_etag({"cards": cards})}
@@ -157,6 +160,16 @@ def _add_sample_again(access: ProjectAccess, card: StageCard, steps: dict[str, N
     card.actions.append(action)
 
 
+def _add_baselines(access: ProjectAccess, card: StageCard, steps: dict[str, NextStep]) -> None:
+    """What else makes a policy from the same labels; whoever runs it sees what PPO was worth."""
+    if access.can(Capability.LAUNCH):
+        slug = access.project.slug
+        card.baselines = [
+            _launch_action(slug, label, steps[stage])
+            for label, stage in ((_("Train DPO"), Stage.DPO), (_("Run RLOO"), Stage.RLOO))
+        ]
+
+
 def _mark_primary(cards: list[StageCard]) -> None:
     """The first step that is possible and was never taken stands out: where there is no base model, the corpus is."""
     begins = not any(card.state.count for card in cards if card.drawn.key == "base")
@@ -181,7 +194,10 @@ def loop_etag(context: dict[str, Any]) -> str:
             card.state.waiting,
             _run_parts(card.state.run),
             str(card.state.model and card.state.model.pk),
-            [(action.url, action.possible, action.reason, action.primary) for action in card.actions],
+            [
+                (action.url, action.possible, action.reason, action.primary)
+                for action in [*card.actions, *card.baselines]
+            ],
         ]
         for card in context["cards"]
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -26,7 +26,7 @@ LINES_SHOWN = 200
 SAMPLE_STEPS_SHOWN = 40
 ATTEMPTS_SHOWN = 20
 SAMPLED_AT_ONCE = frozenset({Stage.SAMPLE})  # a step is a batch of prompts there, and the model stays the same
-TRAINS = frozenset({Stage.PRETRAIN, Stage.SFT, Stage.REWARD, Stage.PPO})
+TRAINS = frozenset({Stage.PRETRAIN, Stage.SFT, Stage.REWARD, Stage.PPO, Stage.DPO, Stage.RLOO})
 # When a person is offered what; the service has the last word.
 ACTIONS: dict[str, frozenset[RunState]] = {
     "cancel": frozenset({RunState.QUEUED, RunState.RUNNING, RunState.PAUSING, RunState.PAUSED}),
@@ -39,8 +39,11 @@ HEADLINES = (
     "loss/validation",
     "perplexity/validation",
     "accuracy/validation",
+    "rewards/margin",
+    "win_rate",
     "objective/score",
     "objective/kl",
+    "validation/kl",
     "response/length",
     "tokens_per_second",
 )
@@ -78,8 +81,15 @@ def live_context(access: ProjectAccess, run: Run) -> dict[str, Any]:
 
 
 def headlines(metrics: dict[str, float]) -> list[tuple[str, str]]:
-    """The handful of figures that say how the run is doing."""
-    return [(name, figure(metrics[name])) for name in HEADLINES if metrics.get(name) is not None]
+    """The handful of figures that say how the run is doing, with their intervals where they have one."""
+    return [(name, with_interval(metrics, name)) for name in HEADLINES if metrics.get(name) is not None]
+
+
+def with_interval(metrics: Mapping[str, float], name: str) -> str:
+    """0.82 (0.74–0.88), where the core measured an interval; else the figure alone."""
+    low, high = metrics.get(f"{name}/low"), metrics.get(f"{name}/high")
+    value = figure(metrics[name])
+    return value if low is None or high is None else f"{value} ({figure(low)}–{figure(high)})"
 
 
 def figure(value: float) -> str:

@@ -11,7 +11,7 @@ from django.utils.translation import ngettext
 
 from training.errors import config_words
 from training.models import Run, RunState, Stage
-from training.rlhf.config import ConfigError, config_from_dict
+from training.rlhf.config import POLICIES, ConfigError, config_from_dict
 
 Words = Mapping[str, Any]
 
@@ -96,6 +96,30 @@ def ppo(words: Words) -> list[str]:
     ]
 
 
+def dpo(words: Words) -> list[str]:
+    return [
+        _(
+            "%(policy)s learns from the rankings of %(train)s without a reward model, %(batch_size)s a step, all pairs"
+            " of a ranking together, %(passes)s."
+        )
+        % {**words, "passes": passes(words)},
+        _("Beta is %(kl_coef)s: the smaller, the further it may go from %(reference)s.") % words,
+        rate(words),
+    ]
+
+
+def rloo(words: Words) -> list[str]:
+    return [
+        _(
+            "In each of %(total_updates)s updates %(policy)s answers %(prompts_per_update)s prompts of %(train)s"
+            " %(samples_per_prompt)s times each, %(reward_model)s scores the answers, and each is measured against the"
+            " others to its prompt."
+        )
+        % words,
+        _("Every nat of distance from %(reference)s costs %(kl_coef)s of reward.") % words,
+    ]
+
+
 def sample(words: Words) -> list[str]:
     said = ngettext(
         "%(policy)s answers each prompt of %(prompts)s once, at temperature %(temperature)s, in at most"
@@ -104,7 +128,9 @@ def sample(words: Words) -> list[str]:
         " at most %(max_new_tokens)s tokens.",
         words["samples_per_prompt"],
     )
-    return [said % words]
+    others = [words[name] for name in POLICIES[1:] if name in words]
+    shared = _("The answers are shared between it and %(others)s.") % {"others": ", ".join(others)} if others else ""
+    return [said % words, shared]
 
 
 def evaluate(words: Words) -> list[str]:
@@ -116,6 +142,8 @@ SENTENCES: dict[str, Callable[[Words], list[str]]] = {
     Stage.SFT: sft,
     Stage.REWARD: reward,
     Stage.PPO: ppo,
+    Stage.DPO: dpo,
+    Stage.RLOO: rloo,
     Stage.SAMPLE: sample,
     Stage.EVALUATE: evaluate,
 }

@@ -45,6 +45,8 @@ LABELS: dict[str, str | Promise] = {
     "tie_margin": _("Tie margin"),
     "margin": _("Margin of the chosen answer"),
     "margin_scale": _("Widest margin"),
+    "loss": _("Loss"),
+    "labeler_weights": _("Weights of labelers"),
     "total_updates": _("Updates"),
     "rollouts_per_update": _("Answers sampled for each update"),
     "minibatch_size": _("Minibatch size"),
@@ -73,6 +75,11 @@ LABELS: dict[str, str | Promise] = {
     "kl_horizon": _("Horizon of the KL controller"),
     "max_ratio": _("Largest mean ratio of a minibatch"),
     "retries": _("Retries"),
+    "prompts_per_update": _("Prompts answered for each update"),
+    "update_epochs": _("Passes over each update's answers"),
+    "answered_prompts": _("Prompts answered to measure the KL"),
+    "mix": _("Answers of each policy"),
+    "temperatures": _("Temperatures in turn"),
 }
 
 

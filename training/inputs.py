@@ -8,6 +8,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
 from training.models import ModelKind, SnapshotKind, Stage
+from training.rlhf.config import POLICIES
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
@@ -64,11 +65,20 @@ STAGE_INPUTS: dict[str, dict[str, Wanted]] = {
         "reward_model": REWARD_MODEL,
         "pretraining": optional(CORPUS),
     },
-    Stage.SAMPLE: {"prompts": PROMPTS, "policy": POLICY},
+    Stage.DPO: {"train": RANKINGS, "validation": optional(RANKINGS), "policy": POLICY, "reference": POLICY},
+    Stage.RLOO: {
+        "train": PROMPTS,
+        "validation": optional(PROMPTS),
+        "policy": POLICY,
+        "reference": POLICY,
+        "reward_model": REWARD_MODEL,
+    },
+    Stage.SAMPLE: {"prompts": PROMPTS, "policy": POLICY, **{name: optional(POLICY) for name in POLICIES[1:]}},
     Stage.EVALUATE: {
         "policy": optional(POLICY),
         "reward_model": optional(REWARD_MODEL),
         "reference": optional(POLICY),
+        "opponent": optional(POLICY),
         "validation_text": optional(CORPUS),
         "rankings": optional(RANKINGS),
         "prompts": optional(PROMPTS),

@@ -28,7 +28,7 @@ ESSENTIALS: dict[str, tuple[str, ...]] = {
         "epochs",
     ),
     "sft": ("learning_rate", "batch_size", "epochs", "publish"),
-    "reward": ("learning_rate", "batch_size", "epochs", "ties"),
+    "reward": ("learning_rate", "batch_size", "epochs", "loss", "ties"),
     "ppo": (
         "total_updates",
         "rollouts_per_update",
@@ -38,8 +38,18 @@ ESSENTIALS: dict[str, tuple[str, ...]] = {
         "max_new_tokens",
         "temperature",
     ),
+    "dpo": ("learning_rate", "batch_size", "epochs", "kl_coef", "loss", "ties"),
+    "rloo": (
+        "total_updates",
+        "prompts_per_update",
+        "samples_per_prompt",
+        "learning_rate",
+        "kl_coef",
+        "max_new_tokens",
+        "temperature",
+    ),
     "sample": ("samples_per_prompt", "temperature", "top_p", "max_new_tokens"),
-    "evaluate": ("max_new_tokens", "temperature"),
+    "evaluate": ("samples_per_prompt", "max_new_tokens", "temperature"),
 }
 DECIDED_BY_PROJECT = frozenset({"samples_per_prompt"})
 SETTING, INPUT = "setting-", "input-"

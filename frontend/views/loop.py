@@ -25,7 +25,7 @@ from training.models import RunInput, Stage
 from training.rlhf.config import CONFIGS
 from training.services.loop import STEPS, input_choices, launch, next_step
 
-NAMED_IN_ADDRESS = frozenset({"train", "prompts", "policy", "reward_model", "reference"})
+NAMED_IN_ADDRESS = frozenset({"train", "prompts", "policy", "reward_model", "reference", "opponent"})
 
 
 @login_required

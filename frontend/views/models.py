@@ -16,6 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from annotation.errors import PlackettError
 from annotation.roles import Capability
 from frontend.access import NOTHING_HERE, ProjectAccess, project_for
+from frontend.measures_page import agreement_rows, calibration_rows
 from frontend.pages import UNPROCESSABLE, project_page
 from frontend.paging import page_of
 from frontend.project_forms.snapshots import RegisterModelForm
@@ -58,6 +59,8 @@ def model(request: HttpRequest, slug: str, model_id: UUID) -> HttpResponse:
         "used_by": Run.objects.filter(inputs__model=found).distinct()[:50],
         "labels": labels_behind(found),
         "metrics": headlines(found.card.get("metrics", {})),
+        "agreement": agreement_rows(found.card),
+        "calibration": calibration_rows(found.card),
         "files": files_in(found.artifact),
         "card_json": json.dumps(found.card, indent=2, ensure_ascii=False),
         "may_read_labels": access.can(Capability.READ_LABELS),

@@ -9,6 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from annotation.models import Task, TaskKind, User
 from frontend.project_forms.runs import ESSENTIALS, LaunchForm
@@ -61,6 +62,28 @@ def test_the_loop_shows_what_is_possible_and_why_the_rest_is_not(scene: Scene, a
     cards = {card.drawn.key: card for card in response.context["cards"]}
     assert cards["demonstrations"].state.waiting == 3 and cards["rankings"].state.waiting == 2
     assert not any(action.possible for action in cards["ppo"].actions)
+
+
+def test_dpo_and_rloo_stand_beside_ppo_as_baselines(scene: Scene, as_: As) -> None:
+    response = as_(scene.ada).get(page(scene, "dashboard"))
+    text = response.content.decode()
+    assert "Was PPO worth it? DPO learns from the rankings alone" in text
+    assert page(scene, "run_new", "dpo") not in text, "without a policy it can't be pressed"
+    card = response.context["cards"][-1]
+    assert [(str(action.label), action.possible) for action in card.baselines] == [
+        ("Train DPO", False),
+        ("Run RLOO", False),
+    ]
+    assert all(action.reason and action.fix_url for action in card.baselines)
+    run = RunFactory(project=scene.project, stage="sft", state="succeeded", ended_at=timezone.now())
+    ModelFactory(project=scene.project, run=run, source="")
+    ModelFactory(project=scene.project, kind="reward_model", name="scorer")
+    add_prompts(scene, ["What is a tide?", "Why?"], pool="ppo")
+    text = as_(scene.ada).get(page(scene, "loop_live")).content.decode()
+    assert f'id="baseline-2" href="{page(scene, "run_new", "rloo")}"' in text
+    assert "Was PPO worth it?" not in as_(scene.rob).get(page(scene, "dashboard")).content.decode(), (
+        "who can't launch sees none"
+    )
 
 
 def test_with_a_corpus_pretraining_is_the_next_step(scene: Scene, as_: As, corpus: Snapshot) -> None:

@@ -47,6 +47,32 @@ def test_the_list_filters_and_stays_flat(scene: Scene, as_: As, django_assert_nu
     assert [model.name for model in client.get(url, {"kind": "reward_model"}).context["page"].rows] == ["scorer"]
 
 
+def test_a_reward_models_page_shows_how_far_it_agrees_with_people(scene: Scene, as_: As) -> None:
+    measured = {"accuracy": 0.82, "accuracy/low": 0.74, "accuracy/high": 0.88, "kendall_tau": 0.61, "pairs": 1200.0}
+    card = {
+        "metrics": {"accuracy/validation": 0.82, "accuracy/validation/low": 0.74, "accuracy/validation/high": 0.88},
+        "agreement": [
+            {"part": "all", "value": "", "rankings": 300.0, **measured, "calibration_error": 0.05},
+            {"part": "k", "value": "4", "rankings": 7.0, "pairs": 0.0},
+            {"part": "category", "value": "open_qa", "rankings": 20.0, **measured},
+        ],
+        "calibration": [{"low": 0.9, "high": 0.95, "pairs": 40.0, "predicted": 0.93, "happened": 0.875}],
+    }
+    model = ModelFactory(project=scene.project, name="scorer", kind="reward_model", card=card)
+    response = as_(scene.rob).get(page(scene, "model", model.pk))
+    rows = response.context["agreement"]
+    assert [row["which"] for row in rows] == ["all", "with 4 answers", "Open QA"]
+    assert rows[0] == {
+        "which": "all", "rankings": "300", "pairs": "1,200", "accuracy": "0.82 (0.74–0.88)", "tau": "0.61",
+        "calibration": "0.05",
+    }  # fmt: skip
+    assert (rows[1]["accuracy"], rows[1]["tau"]) == ("–", "–")
+    text = response.content.decode()
+    assert "0.82 (0.74–0.88)" in text and "90%–95%" in text and "88%" in text
+    plain = ModelFactory(project=scene.project, name="plain", card={})
+    assert "Agreement with held-out" not in as_(scene.rob).get(page(scene, "model", plain.pk)).content.decode()
+
+
 def test_a_models_page_shows_family_metrics_labels_and_files(scene: Scene, as_: As) -> None:
     artifact = ArtifactFactory()
     place = Path(settings.FILES_DIR) / artifact.storage_key

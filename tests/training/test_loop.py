@@ -51,8 +51,10 @@ def test_an_empty_project_says_what_to_do_first(project: Project) -> None:
         "sample": "No policy yet. Train SFT first.",
         "reward": "No base model yet. Pretrain one, or register a folder.",
         "ppo": "No policy yet. Train SFT first.",
+        "dpo": "No policy yet. Train SFT first.",
+        "rloo": "No policy yet. Train SFT first.",
     }
-    assert [step.fix for step in next_steps(project)] == ["corpus_new", "models", "sft", "models", "sft"]
+    assert [step.fix for step in next_steps(project)] == ["corpus_new", "models", "sft", "models", "sft", "sft", "sft"]
 
 
 def test_too_few_labels_are_counted_in_words(project: Project, alice: Membership) -> None:
@@ -121,6 +123,48 @@ def test_ppo_names_policy_reference_and_reward_model(project: Project, ada: Memb
     ppo = ModelFactory(project=project, name="ppo-1", run=first, source="")
     again = launch(project=project, stage="ppo", by=ada, inputs={"policy": ppo})
     assert again.inputs.get(name="reference").model == sft
+
+
+def test_dpo_learns_from_the_rankings_of_all_rounds_and_stays_close_to_its_start(
+    project: Project, ada: Membership, alice: Membership
+) -> None:
+    sft = made(project, "sft", "sft-1")
+    assert steps(project)["dpo"] == "No rankings yet: 0 of at least 8. Start labeling."
+    last = Round.objects.create(project=project, number=4, policy=sft)
+    rankings(project, alice, 8)
+    assert steps(project)["dpo"] == ""
+    run = launch(project=project, stage="dpo", by=ada, config={"kl_coef": 0.2})
+    inputs = {item.name: item.snapshot or item.model for item in run.inputs.all()}
+    assert set(inputs) == {"train", "policy", "reference"}
+    assert (inputs["policy"], inputs["reference"], run.round, run.name) == (sft, sft, last, "dpo-1")
+    assert inputs["train"].counts["train"] == 8
+    # A policy that DPO made is held to what DPO held it to, and answers like any other.
+    dpo = ModelFactory(project=project, name="dpo-1", run=run, source="")
+    again = launch(project=project, stage="dpo", by=ada, inputs={"policy": dpo})
+    assert again.inputs.get(name="reference").model == sft
+    PromptFactory(project=project, pool="rm")
+    assert launch(project=project, stage="sample", by=ada).inputs.get(name="policy").model == dpo
+
+
+def test_rloo_reads_what_ppo_reads(project: Project, ada: Membership) -> None:
+    sft, reward = made(project, "sft", "sft-1"), made(project, "reward", "reward-1")
+    PromptFactory.create_batch(3, project=project, pool="ppo")
+    runs = [launch(project=project, stage=stage, by=ada) for stage in ("ppo", "rloo")]
+    read = [{item.name: item.snapshot or item.model for item in run.inputs.all()} for run in runs]
+    assert read[0] == read[1]
+    assert (read[1]["policy"], read[1]["reference"], read[1]["reward_model"]) == (sft, sft, reward)
+    assert loop_state(project).ppo.run == runs[1], "the newest of the stages that end in a policy"
+
+
+def test_an_evaluation_takes_two_policies_to_compare(project: Project, ada: Membership) -> None:
+    ppo, dpo = made(project, "ppo", "ppo-1"), made(project, "dpo", "dpo-1")
+    reward = made(project, "reward", "reward-1")
+    PromptFactory(project=project, pool="eval")
+    prompts = snapshot_build(project=project, kind="prompts", by=ada)
+    inputs = {"policy": ppo, "opponent": dpo, "reward_model": reward, "prompts": prompts}
+    run = launch(project=project, stage="evaluate", by=ada, inputs=inputs)
+    assert {item.name: item.snapshot or item.model for item in run.inputs.all()} == inputs
+    assert children_of(dpo.run) == [run]
 
 
 def test_ptx_brings_the_corpus(project: Project, ada: Membership, corpus: Snapshot) -> None:
@@ -266,6 +310,29 @@ def test_answers_become_responses_and_ranking_tasks(project: Project, ada: Membe
     assert Response.objects.filter(run=run, model=sft).count() == 6
     assert list(Task.objects.values_list("kind", "round__number")) == [("ranking", 1)] * 3
     assert run.output is not None and run.output.kind == "responses"
+
+
+def test_answers_of_several_policies_are_each_their_own(project: Project, ada: Membership) -> None:
+    sft, ppo = made(project, "sft", "sft-1"), made(project, "ppo", "ppo-1")
+    prompt = PromptFactory(project=project, pool="rm")
+    launch(
+        project=project,
+        stage="sample",
+        by=ada,
+        config={"samples_per_prompt": 3},
+        inputs={"policy": ppo, "policy_2": sft},
+    )
+    run = run_claim(queue="gpu", worker="w")
+    assert run is not None
+    rows = [
+        {"prompt_id": str(prompt.pk), "index": index, "policy": policy, "text": f"answer {index}"}
+        for index, policy in enumerate(["policy", "policy", "policy_2"])
+    ]
+    run_succeed(fence=Fence(run.pk, 1), stage="sample", sha256=answers(run, rows), result={})
+    wrote = Response.objects.filter(run=run).order_by("index").values_list("text", "model__name")
+    assert list(wrote) == [("answer 0", "ppo-1"), ("answer 1", "ppo-1"), ("answer 2", "sft-1")]
+    run.refresh_from_db()
+    assert (run.result["responses"], run.result["ranking_tasks"]) == (3, 1)
 
 
 def test_answers_to_a_strangers_prompt_publish_nothing(project: Project, ada: Membership) -> None:

@@ -28,6 +28,8 @@ class Stage(models.TextChoices):
     SFT = "sft", _("SFT")
     REWARD = "reward", _("Reward model")
     PPO = "ppo", _("PPO")
+    DPO = "dpo", _("DPO")
+    RLOO = "rloo", _("RLOO")
     SAMPLE = "sample", _("Sample answers")
     EVALUATE = "evaluate", _("Evaluate")
 

@@ -261,7 +261,75 @@ class SFTConfig(FineTuningConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardConfig(FineTuningConfig):
+class RankingsConfig(FineTuningConfig):
+    """What the stages that learn from rankings have in common."""
+
+    loss: str = setting("pairs", choices=("pairs", "plackett_luce"))
+    """How a ranking is scored: pairs is InstructGPT's mean over all pairs (Bradley-Terry); plackett_luce chooses the
+    best of all, then the best of the rest, and so on. With two answers they are the same."""
+
+    ties: str = setting("drop", choices=("drop", "half", "margin"))
+    """What two answers of equal rank teach: drop nothing; half that each wins half the time; margin the Rao-Kupper
+    model, in which scores closer than tie_margin are likely to tie."""
+
+    tie_margin: float = setting(0.5, above=0, maximum=10)
+    """The margin of the Rao-Kupper model, in units of score."""
+
+    margin: str = setting("none", choices=("none", "ranks", "ratings"))
+    """What the chosen answer must win by: none nothing; ranks more for a wider gap of ranks; ratings more for a wider
+    gap of ratings (Llama 2, arXiv:2307.09288, equation 2)."""
+
+    margin_scale: float = setting(1.0, minimum=0, maximum=10)
+    """The margin of the widest gap, in units of score."""
+
+    labeler_weights: str = setting("")
+    """How much some labelers' rankings count, by pseudonym: "p1a2b3 0.5, p4c5d6 0". All others count 1; 0 leaves a
+    labeler out. Only proportions within a batch matter."""
+
+    def check(self) -> None:
+        super().check()
+        if self.loss == "plackett_luce" and self.ties == "margin":
+            raise ConfigError(
+                "%(name)s must be drop or half where the loss is plackett_luce, got %(value)s",
+                name="ties",
+                value=self.ties,
+            )
+        if self.loss == "plackett_luce" and self.margin != "none":
+            raise ConfigError(
+                "%(name)s must be none where the loss is plackett_luce, got %(value)s",
+                name="margin",
+                value=self.margin,
+            )
+        self.weight_of("")
+
+    def weight_of(self, labeler: str) -> float:
+        """How much this labeler's rankings count. Raises ConfigError for weights that cannot be read."""
+        return parse_weights(self.labeler_weights).get(labeler, 1.0)
+
+
+@functools.cache
+def parse_weights(text: str) -> dict[str, float]:
+    """{pseudonym: weight} of "pseudonym weight, pseudonym weight". Raises ConfigError."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        if not part.strip():
+            continue
+        labeler, _, weight = part.replace(":", " ").replace("=", " ").strip().rpartition(" ")
+        try:
+            weights[labeler.strip()] = float(weight)
+        except ValueError:
+            weights[labeler.strip()] = math.nan
+        if not labeler.strip() or not 0 <= weights[labeler.strip()] < math.inf:
+            raise ConfigError(
+                "%(name)s must be pseudonyms with weights of 0 or more, got %(value)r",
+                name="labeler_weights",
+                value=part.strip(),
+            )
+    return weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig(RankingsConfig):
     """A reward model from rankings (InstructGPT section 3.5, equation 1; appendix C.2)."""
 
     learning_rate: float = setting(9e-6, above=0, maximum=1)
@@ -279,42 +347,16 @@ class RewardConfig(FineTuningConfig):
     max_steps: int = setting(0, minimum=0)
     """Stop after so many steps; 0 goes by epochs."""
 
-    ties: str = setting("drop", choices=("drop", "half", "margin"))
-    """What two answers of equal rank teach: drop nothing; half that each wins half the time; margin the Rao-Kupper
-    model, in which scores closer than tie_margin are likely to tie."""
-
-    tie_margin: float = setting(0.5, above=0, maximum=10)
-    """The margin of the Rao-Kupper model, in units of score."""
-
-    margin: str = setting("none", choices=("none", "ranks", "ratings"))
-    """What the chosen answer must win by: none nothing; ranks more for a wider gap of ranks; ratings more for a wider
-    gap of ratings (Llama 2, arXiv:2307.09288, equation 2)."""
-
-    margin_scale: float = setting(1.0, minimum=0, maximum=10)
-    """The margin of the widest gap, in units of score."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig(FineTuningConfig):
-    """PPO against a reward model with a KL penalty to the reference (InstructGPT section 3.5, equation 2; C.4)."""
+class OnPolicyConfig(FineTuningConfig):
+    """What the stages that learn from their own answers have in common."""
 
     total_updates: int = setting(100, minimum=1)
     """Updates: each samples rollouts, scores them and takes optimiser steps on them."""
 
-    rollouts_per_update: int = setting(512, minimum=1)
-    """Answers sampled for each update."""
-
-    minibatch_size: int = setting(64, minimum=1)
-    """Rollouts for each optimiser step."""
-
-    ppo_epochs: int = setting(1, minimum=1, maximum=100)
-    """Passes over the rollouts of an update."""
-
     learning_rate: float = setting(3e-6, above=0, maximum=1)
     """Peak learning rate of the policy; small models take up to 1e-4."""
-
-    value_learning_rate: float = setting(9e-6, above=0, maximum=1)
-    """Peak learning rate of the value model."""
 
     schedule: str = setting("constant", choices=("cosine", "linear", "constant"))
     """After warm-up: cosine falls to a tenth of the peak, linear to zero, constant stays."""
@@ -322,32 +364,11 @@ class PPOConfig(FineTuningConfig):
     warmup_updates: int = setting(10, minimum=0)
     """Updates over which the learning rates rise from a tenth of their peak to the peak."""
 
-    value_warmup_updates: int = setting(0, minimum=0)
-    """First updates in which only the value model learns."""
-
     kl_coef: float = setting(0.03, minimum=0, maximum=10)
     """Weight of the KL penalty per token, beta; InstructGPT used 0.02."""
 
-    kl_target: float = setting(0.0, minimum=0)
-    """Steer kl_coef so that the KL stays near this many nats a response (Ziegler et al. 2019: 6); 0 keeps kl_coef."""
-
-    kl_horizon: int = setting(10_000, minimum=1)
-    """Rollouts over which kl_coef is steered, where there is a kl_target; fewer steer faster."""
-
-    gamma: float = setting(1.0, above=0, maximum=1)
-    """Discount of later rewards."""
-
-    lam: float = setting(0.95, minimum=0, maximum=1)
-    """Lambda of generalised advantage estimation (arXiv:1506.02438)."""
-
     cliprange: float = setting(0.2, above=0, maximum=10)
     """How far the probability ratio may move from 1 before its gradient is cut."""
-
-    cliprange_value: float = setting(0.2, above=0, maximum=1000)
-    """How far a value may move from its old value before its gradient is cut, in units of reward."""
-
-    whiten_advantages: bool = setting(True)
-    """Scale advantages to mean 0 and deviation 1 over all tokens of an update."""
 
     temperature: float = setting(1.0, above=0, maximum=10)
     """Sampling temperature; every log-probability is taken at the same temperature."""
@@ -358,23 +379,11 @@ class PPOConfig(FineTuningConfig):
     missing_eos_penalty: float = setting(1.0, minimum=0, maximum=1000)
     """Taken off the score of an answer that does not end by itself."""
 
-    ptx_coef: float = setting(0.0, minimum=0, maximum=100)
-    """Weight of the mean cross-entropy on pretraining text (PPO-ptx); 0 leaves it out, 1 is already strong."""
-
-    ptx_batch_size: int = setting(16, minimum=1)
-    """Pretraining texts for each optimiser step, if ptx_coef is above 0."""
-
     ema_decay: float = setting(0.0, minimum=0, maximum=0.99999)
     """Publish a moving average of the policy's weights with this decay an update (InstructGPT: 0.992); 0 the last."""
 
     max_kl: float = setting(0.0, minimum=0)
     """Stop the run, and publish, when the mean KL to the reference passes this many nats a response; 0 never stops."""
-
-    max_approx_kl: float = setting(0.0, minimum=0)
-    """End an update's remaining optimiser steps when the policy has moved this far from its rollouts; 0 never."""
-
-    max_ratio: float = setting(10.0, minimum=0)
-    """Leave out an optimiser step whose mean probability ratio is above this, which is damage; 0 takes every step."""
 
     generation_batch_tokens: int = setting(16_384, minimum=1)
     """Most tokens, prompts and room for answers together, that are decoded side by side; lower it when memory runs
@@ -400,6 +409,59 @@ class PPOConfig(FineTuningConfig):
                 name="lora_dropout",
                 value=self.lora_dropout,
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig(OnPolicyConfig):
+    """PPO against a reward model with a KL penalty to the reference (InstructGPT section 3.5, equation 2; C.4)."""
+
+    rollouts_per_update: int = setting(512, minimum=1)
+    """Answers sampled for each update."""
+
+    minibatch_size: int = setting(64, minimum=1)
+    """Rollouts for each optimiser step."""
+
+    ppo_epochs: int = setting(1, minimum=1, maximum=100)
+    """Passes over the rollouts of an update."""
+
+    value_learning_rate: float = setting(9e-6, above=0, maximum=1)
+    """Peak learning rate of the value model."""
+
+    value_warmup_updates: int = setting(0, minimum=0)
+    """First updates in which only the value model learns."""
+
+    kl_target: float = setting(0.0, minimum=0)
+    """Steer kl_coef so that the KL stays near this many nats a response (Ziegler et al. 2019: 6); 0 keeps kl_coef."""
+
+    kl_horizon: int = setting(10_000, minimum=1)
+    """Rollouts over which kl_coef is steered, where there is a kl_target; fewer steer faster."""
+
+    gamma: float = setting(1.0, above=0, maximum=1)
+    """Discount of later rewards."""
+
+    lam: float = setting(0.95, minimum=0, maximum=1)
+    """Lambda of generalised advantage estimation (arXiv:1506.02438)."""
+
+    cliprange_value: float = setting(0.2, above=0, maximum=1000)
+    """How far a value may move from its old value before its gradient is cut, in units of reward."""
+
+    whiten_advantages: bool = setting(True)
+    """Scale advantages to mean 0 and deviation 1 over all tokens of an update."""
+
+    ptx_coef: float = setting(0.0, minimum=0, maximum=100)
+    """Weight of the mean cross-entropy on pretraining text (PPO-ptx); 0 leaves it out, 1 is already strong."""
+
+    ptx_batch_size: int = setting(16, minimum=1)
+    """Pretraining texts for each optimiser step, if ptx_coef is above 0."""
+
+    max_approx_kl: float = setting(0.0, minimum=0)
+    """End an update's remaining optimiser steps when the policy has moved this far from its rollouts; 0 never."""
+
+    max_ratio: float = setting(10.0, minimum=0)
+    """Leave out an optimiser step whose mean probability ratio is above this, which is damage; 0 takes every step."""
+
+    def check(self) -> None:
+        super().check()
         if self.minibatch_size > self.rollouts_per_update:
             raise ConfigError(
                 "%(name)s must be at most rollouts_per_update (%(limit)s), got %(value)s",
@@ -410,14 +472,94 @@ class PPOConfig(FineTuningConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DPOConfig(RankingsConfig):
+    """DPO: a policy straight from rankings, without a reward model (Rafailov et al. 2023, arXiv:2305.18290)."""
+
+    learning_rate: float = setting(1e-6, above=0, maximum=1)
+    """Peak learning rate of AdamW; small models take up to 1e-4."""
+
+    warmup_steps: int = setting(10, minimum=0)
+    """Steps over which the learning rate rises from a tenth of its peak to the peak."""
+
+    kl_coef: float = setting(0.1, above=0, maximum=10)
+    """Beta: how dear distance from the reference is. An answer's reward is this times the log of how much likelier it
+    has become."""
+
+    batch_size: int = setting(32, minimum=1)
+    """Rankings for each optimiser step; all pairs of a ranking are trained together."""
+
+    epochs: float = setting(1.0, above=0, maximum=1000)
+    """Passes over the rankings."""
+
+    max_steps: int = setting(0, minimum=0)
+    """Stop after so many steps; 0 goes by epochs."""
+
+    publish: str = setting("last", choices=("last", "best"))
+    """Which weights become the model: the last ones, or those of the lowest validation loss."""
+
+    answered_prompts: int = setting(32, minimum=0)
+    """Validation prompts that are answered at each evaluation, to see how far the policy has moved from the reference;
+    0 none."""
+
+    max_new_tokens: int = setting(128, minimum=1, maximum=131_072)
+    """Longest of those answers, in tokens."""
+
+    sample_count: int = setting(4, minimum=0, maximum=64)
+    """Answers that are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLOOConfig(OnPolicyConfig):
+    """RLOO: REINFORCE with the other answers to a prompt as the baseline (Ahmadian et al. 2024, arXiv:2402.14740)."""
+
+    prompts_per_update: int = setting(128, minimum=1)
+    """Prompts answered for each update."""
+
+    samples_per_prompt: int = setting(4, minimum=2, maximum=256)
+    """Answers to each prompt, k; each is measured against the mean of the others."""
+
+    loss: str = setting("reinforce", choices=("reinforce", "clip"))
+    """reinforce takes one step on all answers of an update, by the policy that wrote them; clip takes several on parts
+    of them, as PPO does, with the probability ratio of whole answers clipped."""
+
+    minibatch_size: int = setting(0, minimum=0)
+    """Answers for each optimiser step, where the loss is clip; 0 takes all of the update at once."""
+
+    update_epochs: int = setting(1, minimum=1, maximum=100)
+    """Passes over the answers of an update, where the loss is clip."""
+
+    def check(self) -> None:
+        super().check()
+        if self.loss == "reinforce" and (self.minibatch_size or self.update_epochs > 1):
+            name = "minibatch_size" if self.minibatch_size else "update_epochs"
+            raise ConfigError(
+                "%(name)s must be %(limit)s where the loss is reinforce, which takes one step; got %(value)s",
+                name=name,
+                limit=0 if self.minibatch_size else 1,
+                value=getattr(self, name),
+            )
+
+
+POLICIES = ("policy", "policy_2", "policy_3", "policy_4")  # inputs of a sampling run, in the order of its mix
+
+
+@dataclass(frozen=True, kw_only=True)
 class SampleConfig(StageConfig):
-    """Answers of a policy to prompts, for people to rank."""
+    """Answers of one policy or several to prompts, for people to rank."""
 
     samples_per_prompt: int = setting(4, minimum=1, maximum=256)
     """Answers to each prompt, K."""
 
     temperature: float = setting(1.0, minimum=0, maximum=10)
     """Sampling temperature; 0 takes the likeliest token."""
+
+    mix: str = setting("")
+    """Answers of each policy to a prompt, in the order of the policies, such as 2 1 1; left empty, all give as many,
+    and take turns with what is left over."""
+
+    temperatures: str = setting("")
+    """Temperatures that a policy's answers to a prompt take in turn, such as 0.7 1.0; a list for each policy has
+    semicolons between: 1.0; 0.7 1.0. Left empty, there is one temperature for all."""
 
     top_p: float = setting(1.0, above=0, maximum=1)
     """Sample among the likeliest tokens that hold this much probability; 1 among all."""
@@ -445,6 +587,37 @@ class SampleConfig(StageConfig):
                 name="samples_per_prompt",
                 value=self.samples_per_prompt,
             )
+        shares = self.shares()
+        if shares and (min(shares) < 0 or sum(shares) != self.samples_per_prompt):
+            raise ConfigError(
+                "%(name)s must add up to samples_per_prompt (%(limit)s), got %(value)r",
+                name="mix",
+                limit=self.samples_per_prompt,
+                value=self.mix,
+            )
+        if any(not 0 <= value <= 10 for values in self.temperature_lists() for value in values):
+            raise ConfigError(
+                "%(name)s must be numbers from 0 to 10, got %(value)r", name="temperatures", value=self.temperatures
+            )
+
+    def shares(self) -> list[int]:
+        """The mix as numbers; empty where it is left to chance. Raises ConfigError."""
+        return [int(value) for value in numbers_of("mix", self.mix)]
+
+    def temperature_lists(self) -> list[list[float]]:
+        """The temperatures as lists of numbers, one for each policy or one for all; empty where there are none. Raises
+        ConfigError."""
+        return [numbers_of("temperatures", part) for part in self.temperatures.split(";") if part.strip()]
+
+
+def numbers_of(name: str, text: str) -> list[float]:
+    """Numbers with spaces or commas between. Raises ConfigError."""
+    try:
+        return [float(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise ConfigError(
+            "%(name)s must be numbers with spaces between, got %(value)r", name=name, value=text
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -454,8 +627,12 @@ class EvaluateConfig(StageConfig):
     micro_batch_tokens: int = setting(8192, minimum=1)
     """Most tokens in one forward pass, padding included."""
 
+    samples_per_prompt: int = setting(1, minimum=1, maximum=256)
+    """Answers to each prompt. More of them narrow the intervals, and with a reward model show best-of-n for every n up
+    to this one."""
+
     temperature: float = setting(1.0, above=0, maximum=10)
-    """Temperature at which answers are sampled for the KL."""
+    """Temperature at which the prompts are answered."""
 
     max_new_tokens: int = setting(128, minimum=1, maximum=131_072)
     """Longest of those answers, in tokens."""
@@ -466,6 +643,8 @@ CONFIGS: dict[str, type[StageConfig]] = {
     "sft": SFTConfig,
     "reward": RewardConfig,
     "ppo": PPOConfig,
+    "dpo": DPOConfig,
+    "rloo": RLOOConfig,
     "sample": SampleConfig,
     "evaluate": EvaluateConfig,
 }

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from training.rlhf.adapters import Trained, same_weights
-from training.rlhf.config import Numerics, PPOConfig
+from training.rlhf.config import Numerics, OnPolicyConfig, PPOConfig
 from training.rlhf.data import due
 from training.rlhf.diagnose import likely_cause
 from training.rlhf.ema import MovingAverage
@@ -180,7 +180,7 @@ def run(config: PPOConfig, work: Workspace) -> Iterator[StepMetrics]:
         work.publish_model(models.policy, models.tokenizer, record.result())
 
 
-def too_far(metrics: dict[str, float], config: PPOConfig) -> bool:
+def too_far(metrics: dict[str, float], config: OnPolicyConfig) -> bool:
     """Whether the policy is further from the reference than the run may take it."""
     return config.max_kl > 0 and metrics.get("objective/kl", 0.0) > config.max_kl
 
@@ -307,7 +307,7 @@ def tolerance(numerics: Numerics) -> float:
 
 
 def check_first_minibatch(
-    found: dict[str, float], models: Models, rollouts: Rollouts, views: Views, config: PPOConfig
+    found: dict[str, float], models: Models, rollouts: Rollouts, views: Views, config: OnPolicyConfig
 ) -> None:
     """Before the first optimiser step of an update the ratio is 1 everywhere and nothing is clipped (item 13)."""
     allowed = tolerance(models.numerics)
@@ -351,7 +351,7 @@ def check_starts_at_reference(models: Models, rollouts: Rollouts, views: Views, 
 
 
 def validate(
-    models: Models, average: MovingAverage, held_out: Sequence[Prompt], config: PPOConfig, work: Workspace
+    models: Models, average: MovingAverage, held_out: Sequence[Prompt], config: OnPolicyConfig, work: Workspace
 ) -> dict[str, float]:
     """Score answers to the held-out prompts, by draws that are the same each time, of the weights to be published."""
     rollouts, views = answer(models, average, held_out, config, work)
@@ -366,7 +366,7 @@ def validate(
 
 
 def show_samples(
-    models: Models, average: MovingAverage, shown: Sequence[Prompt], step: int, config: PPOConfig, work: Workspace
+    models: Models, average: MovingAverage, shown: Sequence[Prompt], step: int, config: OnPolicyConfig, work: Workspace
 ) -> None:
     """Show how a few prompts are answered now; the same prompts and draws each time, so that change is learning."""
     if not shown:
@@ -384,7 +384,7 @@ def show_samples(
 
 
 def answer(
-    models: Models, average: MovingAverage, prompts: Sequence[Prompt], config: PPOConfig, work: Workspace
+    models: Models, average: MovingAverage, prompts: Sequence[Prompt], config: OnPolicyConfig, work: Workspace
 ) -> tuple[Rollouts, Views]:
     """Answers of the weights to be published, with scores and log-probabilities; training does not notice."""
     heartbeat: Callable[[], None] = lambda: work.progress("validating")  # noqa: E731

@@ -9,21 +9,25 @@ of the KL penalty, mean the same from one reward model to the next.
 
 from __future__ import annotations
 
+import functools
+import json
+import math
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from training.rlhf import parallel
 from training.rlhf.adapters import Trained, prepare_training
-from training.rlhf.config import RewardConfig
+from training.rlhf.config import RankingsConfig, RewardConfig
 from training.rlhf.data import BatchCursor, Row, due, encode_rows, fill_rows, micro_batches, read_rows, required
 from training.rlhf.data import total_steps as count_steps
 from training.rlhf.errors import DataError, RowError
 from training.rlhf.flat import lay_shared, row_tokens
-from training.rlhf.losses import Pairs, kendall_tau, pair_accuracy, ranked_pairs, ranking_loss
+from training.rlhf.losses import Pairs, plackett_luce_loss, ranked_pairs, ranking_loss
+from training.rlhf.measures import Judged, agreement, agreement_by_part, flat, pair_accuracy, reliability_of
 from training.rlhf.model import RewardModel, fit_to_tokenizer, reward_model_from_policy
 from training.rlhf.numerics import autocast
 from training.rlhf.optim import clip_gradients, learning_rate_at, make_optimizer, set_learning_rate
@@ -52,6 +56,17 @@ class RankedAnswers(NamedTuple):
     id: str = ""
     """Of the row."""
 
+    prompt: str = ""
+    """A name of its prompt: rankings of one prompt have the same."""
+
+    category: str = ""
+
+    weight: float = 1.0
+    """How much it counts: the row's weight times its labeler's; above 0."""
+
+    prompt_length: int = 0
+    """Tokens of the prompt, with which each sequence begins."""
+
     @property
     def longest(self) -> int:
         return max(len(sequence) for sequence in self.sequences)
@@ -62,6 +77,7 @@ def run(config: RewardConfig, work: Workspace) -> Iterator[StepMetrics]:
     `demonstrations`, by which scores are centred, are optional."""
     tokenizer = load_tokenizer(work.input("policy"))
     model = reward_model_from_policy(work.input("policy"), work.numerics, work.seed)
+    model.shift = 0.0
     fit_to_tokenizer(model.network, tokenizer)
     prepare_training(model, config, work.numerics, work.seed)
     limit = context_limit(model.network.config, config.context_length)
@@ -80,20 +96,24 @@ def run(config: RewardConfig, work: Workspace) -> Iterator[StepMetrics]:
     start = work.resume(state, total_steps=total)
 
     weights = list(model.parameters())
+    score = functools.partial(score_group, model, tokenizer, work=work)
+    judged: list[Judged] = []
     for step in range(start + 1, total + 1):
         began = time.perf_counter()
         batch = [train[index] for index in next(cursor)]
         loss_sum, right, untied = 0.0, 0.0, 0
         optimizer.zero_grad()
-        for group in split_batch(batch, config.micro_batch_tokens):
+        mine = [batch[index] for index in parallel.share([sum(map(len, ranking.sequences)) for ranking in batch])]
+        for group in split_batch(mine, config.micro_batch_tokens):
             scores = score_group(model, tokenizer, group, work)
-            pairs = group_pairs(group, scores.device)
-            loss = ranking_loss(scores, pairs, ties=config.ties, tie_margin=config.tie_margin) / len(batch)
+            loss = group_loss(scores, group, config) / total_weight(batch)
             loss.backward()
             loss_sum += float(loss.detach())
             for ranking, values in zip(group, per_ranking(group, scores), strict=True):
                 correct, count = pair_accuracy(values, ranking.ranks)
                 right, untied = right + correct, untied + count
+        parallel.sum_gradients(weights)
+        loss_sum, right, pairs = parallel.total([loss_sum, right, untied], work.numerics)
         rate = learning_rate_at(
             step, peak=config.learning_rate, schedule=config.schedule, warmup=config.warmup_steps, total=total
         )
@@ -104,21 +124,26 @@ def run(config: RewardConfig, work: Workspace) -> Iterator[StepMetrics]:
         tokens = sum(len(sequence) for ranking in batch for sequence in ranking.sequences)
         speed = tokens / (time.perf_counter() - began)
         metrics = {"loss/train": loss_sum, "lr": rate, "grad_norm": norm, "tokens_per_second": speed}
-        if untied:
-            metrics["accuracy/train"] = right / untied
+        if pairs:
+            metrics["accuracy/train"] = right / pairs
         if validation and due(step, config.eval_every, total):
-            metrics |= measure(model, tokenizer, validation, config, work)
+            measured, judged = measure(score, validation, config, work)
+            metrics |= measured
         record.note(step, metrics)
         yield StepMetrics(step, metrics)
 
-    model.shift = 0.0
+    report: dict[str, Any] = {}
+    if validation:
+        judged = judged or measure(score, validation, config, work)[1]  # resumed behind the last step
+        record.note(total, flat("validation", agreement_by_part(judged)))
+        report = {"agreement": agreement_by_part(judged), "calibration": reliability_of(judged)}
     if demonstrations:
         model.shift = mean_score(model, tokenizer, demonstrations, config.micro_batch_tokens, work)
-    work.publish_model(model, tokenizer, {**record.result(), "reward_shift": model.shift})
+    work.publish_model(model, tokenizer, {**record.result(), "reward_shift": model.shift}, report)
 
 
 def read_rankings(
-    work: Workspace, split: str, tokenizer: PreTrainedTokenizerBase, limit: int, config: RewardConfig
+    work: Workspace, split: str, tokenizer: PreTrainedTokenizerBase, limit: int, config: RankingsConfig
 ) -> list[RankedAnswers]:
     """The rankings of an input that teach something; the others are counted, none is cut."""
     if split not in work.inputs:
@@ -136,7 +161,7 @@ def read_rankings(
 
 
 def encode_ranking(
-    row: Row, tokenizer: PreTrainedTokenizerBase, limit: int, config: RewardConfig, *, training: bool
+    row: Row, tokenizer: PreTrainedTokenizerBase, limit: int, config: RankingsConfig, *, training: bool
 ) -> RankedAnswers:
     """One canonical ranking row. Raises RowError where it teaches nothing, or must not be trained on."""
     if training and row.get("purpose", "train") != "train":
@@ -156,7 +181,34 @@ def encode_ranking(
     if not pairs:
         raise RowError("no pair to learn from: all answers are tied")
     margins = [pair_margin(answers, ranks, pair, config) for pair in pairs]
-    return RankedAnswers(sequences, ranks, pairs, margins, str(row.get("id", "")))
+    return RankedAnswers(
+        sequences,
+        ranks,
+        pairs,
+        margins,
+        id=str(row.get("id", "")),
+        prompt=json.dumps(row["prompt"], sort_keys=True),
+        category=category_of(row),
+        weight=weight_of(row, config),
+        prompt_length=len(prompt_ids),
+    )
+
+
+def category_of(row: Row) -> str:
+    """The category of a row's prompt, if it tells one."""
+    fields = row.get("prompt_fields")
+    return str(row.get("category") or (fields.get("category") if isinstance(fields, dict) else "") or "")
+
+
+def weight_of(row: Row, config: RankingsConfig) -> float:
+    """How much a ranking counts: its `weight`, if it has one, times its labeler's in the config. Raises RowError."""
+    weight = row.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+        raise RowError("a weight that is not a number of 0 or more")
+    weight = float(weight) * config.weight_of(str(row.get("labeler", "")))
+    if not weight:
+        raise RowError("a ranking or a labeler of weight 0")
+    return weight
 
 
 def ranked_answers(row: Row) -> tuple[list[dict[str, Any]], list[float]]:
@@ -180,7 +232,7 @@ def ranked_answers(row: Row) -> tuple[list[dict[str, Any]], list[float]]:
 
 
 def pair_margin(
-    answers: Sequence[Row], ranks: Sequence[float], pair: tuple[int, int, bool], config: RewardConfig
+    answers: Sequence[Row], ranks: Sequence[float], pair: tuple[int, int, bool], config: RankingsConfig
 ) -> float:
     """What the better answer must win by: in proportion to the gap of ranks, or of overall ratings where there are
     any; the widest possible gap gives `margin_scale`."""
@@ -258,7 +310,7 @@ def group_pairs(group: Sequence[RankedAnswers], device: torch.device) -> Pairs:
     start = 0
     for ranking in group:
         for (better, worse, tied), margin in zip(ranking.pairs, ranking.margins, strict=True):
-            rows.append((start + better, start + worse, tied, margin, 1 / len(ranking.pairs)))
+            rows.append((start + better, start + worse, tied, margin, ranking.weight / len(ranking.pairs)))
         start += len(ranking.sequences)
     first, second, tied_, margins, weights = zip(*rows, strict=True)
     return Pairs(
@@ -270,6 +322,23 @@ def group_pairs(group: Sequence[RankedAnswers], device: torch.device) -> Pairs:
     )
 
 
+def group_loss(scores: torch.Tensor, group: Sequence[RankedAnswers], config: RankingsConfig) -> torch.Tensor:
+    """The sum over rankings of weight x loss; scores (S,) are those of their answers, end to end."""
+    if config.loss == "pairs":
+        return ranking_loss(scores, group_pairs(group, scores.device), ties=config.ties, tie_margin=config.tie_margin)
+    parts = scores.split([len(ranking.sequences) for ranking in group])
+    losses = [
+        ranking.weight * plackett_luce_loss(part, ranking.ranks, ties=config.ties)
+        for ranking, part in zip(group, parts, strict=True)
+    ]
+    return torch.stack(losses).sum()
+
+
+def total_weight(batch: Sequence[RankedAnswers]) -> float:
+    """What a batch's loss is divided by: weights move what is learned from whom, not how large a step is."""
+    return math.fsum(ranking.weight for ranking in batch)
+
+
 def per_ranking(group: Sequence[RankedAnswers], scores: torch.Tensor) -> list[list[float]]:
     """The flat scores (S,) as one list for each ranking."""
     sizes = [len(ranking.sequences) for ranking in group]
@@ -278,38 +347,47 @@ def per_ranking(group: Sequence[RankedAnswers], scores: torch.Tensor) -> list[li
 
 @torch.no_grad()
 def measure(
-    model: RewardModel,
-    tokenizer: PreTrainedTokenizerBase,
+    score: Callable[[Sequence[RankedAnswers]], torch.Tensor],
     rankings: Sequence[RankedAnswers],
-    config: RewardConfig,
+    config: RankingsConfig,
     work: Workspace,
-    rows: list[Row] | None = None,
-) -> dict[str, float]:
-    """On held-out rankings: loss, accuracy over pairs that are not tied (also by K), mean margin of better over worse,
-    mean Kendall tau-b. Each ranking's ranks and scores are added to `rows`."""
-    loss, margins, taus = 0.0, [], []
-    right: dict[int, float] = defaultdict(float)
-    untied: dict[int, int] = defaultdict(int)
+) -> tuple[dict[str, float], list[Judged]]:
+    """On held-out rankings: the loss and `curves` of what `score` says of each; and that itself, in their order.
+
+    `score` gives the scores (S,) of the answers of some rankings, end to end.
+    """
+    loss = 0.0
+    places = {id(ranking): place for place, ranking in enumerate(rankings)}
+    found: list[Judged | None] = [None] * len(rankings)
     for group in split_batch(rankings, config.micro_batch_tokens):
         work.progress("validating")
-        scores = score_group(model, tokenizer, group, work)
-        pairs = group_pairs(group, scores.device)
-        loss += float(ranking_loss(scores, pairs, ties=config.ties, tie_margin=config.tie_margin))
+        scores = score(group)
+        loss += float(group_loss(scores, group, config))
         for ranking, values in zip(group, per_ranking(group, scores), strict=True):
-            correct, count = pair_accuracy(values, ranking.ranks)
-            if rows is not None:
-                rows.append({"id": ranking.id, "ranks": ranking.ranks, "scores": values})
-            right[len(values)] += correct
-            untied[len(values)] += count
-            margins += [values[better] - values[worse] for better, worse, tied in ranking.pairs if not tied]
-            taus += [tau for tau in [kendall_tau(values, ranking.ranks)] if tau is not None]
-    metrics = {"loss/validation": loss / len(rankings)}
-    if sum(untied.values()):
-        metrics["accuracy/validation"] = sum(right.values()) / sum(untied.values())
+            found[places[id(ranking)]] = Judged(values, ranking.ranks, ranking.prompt, ranking.category)
+    judged = [one for one in found if one is not None]
+    return {"loss/validation": loss / total_weight(rankings), **curves(judged)}, judged
+
+
+def curves(judged: Sequence[Judged]) -> dict[str, float]:
+    """Measures that are drawn as training goes on: accuracy over pairs that are not tied (also by K), mean margin of
+    better over worse, mean Kendall tau-b, calibration error. What has no data is left out."""
+    whole = agreement(judged)
+    metrics = {
+        f"{name}/validation": whole[name] for name in ("accuracy", "kendall_tau", "calibration_error") if name in whole
+    }
+    margins = [
+        one.scores[better] - one.scores[worse]
+        for one in judged
+        for better, worse, tied in ranked_pairs(one.ranks)
+        if not tied
+    ]
+    if margins:
         metrics["margin/validation"] = sum(margins) / len(margins)
-        metrics |= {f"accuracy/validation/k{k}": right[k] / untied[k] for k in sorted(untied) if untied[k]}
-    if taus:
-        metrics["kendall_tau/validation"] = sum(taus) / len(taus)
+    for size in sorted({len(one.scores) for one in judged}):
+        part = agreement([one for one in judged if len(one.scores) == size])
+        if "accuracy" in part:
+            metrics[f"accuracy/validation/k{size}"] = part["accuracy"]
     return metrics
 
 

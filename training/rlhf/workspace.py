@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import torch
 
+from training.rlhf import parallel
 from training.rlhf.adapters import save_model
 from training.rlhf.checkpoint import Stateful, fresh_folder, load_state, publish_folder, save_state, sha256_of, size_of
 from training.rlhf.config import Numerics, StageConfig, config_from_dict, numerics_from_dict
@@ -89,6 +90,7 @@ class Workspace:
             checkpoint=Path(resume["path"]) if resume else None,
             checkpoint_hash=resume.get("sha256") or "",
         )
+        parallel.join(work.stage, work.numerics)
         work.output.mkdir(parents=True, exist_ok=True)
         return work
 
@@ -115,6 +117,8 @@ class Workspace:
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one event; a number that is not finite raises NumericsError instead of being written."""
+        if parallel.rank():  # rank 0 speaks for all
+            return
         record = {"event": kind, "time": round(time.time(), 3), **fields}
         try:
             line = json.dumps(record, ensure_ascii=False, allow_nan=False)
@@ -205,6 +209,8 @@ class Workspace:
 
     def save_checkpoint(self, step: int, state: Mapping[str, Stateful] | None = None) -> None:
         """Save the state of a finished step, say so, and delete checkpoints of this attempt beyond those kept."""
+        if parallel.rank():
+            return
         name = f"checkpoints/step_{step:08d}"
         final = self.output / name
         aside = fresh_folder(final.with_suffix(".tmp"))
@@ -218,13 +224,25 @@ class Workspace:
 
     # Results
 
-    def publish_model(self, model: Saveable, tokenizer: Saveable, result: Mapping[str, float]) -> None:
-        """Write `model/` as a Hugging Face folder with plackett.json in it, and say that the run is finished."""
+    def publish_model(
+        self,
+        model: Saveable,
+        tokenizer: Saveable,
+        result: Mapping[str, float],
+        report: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write `model/` as a Hugging Face folder with plackett.json in it, and say that the run is finished.
+
+        plackett.json holds where the model comes from, and beside it what `report` adds.
+        """
         check_finite(model)
+        if parallel.rank():
+            return
         aside = fresh_folder(self.output / "model.tmp")
         save_model(model, aside)
         tokenizer.save_pretrained(aside)
-        (aside / "plackett.json").write_text(json.dumps(self.provenance(result), indent=2, ensure_ascii=False) + "\n")
+        card = self.provenance(result) | dict(report or {})
+        (aside / "plackett.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
         digest = publish_folder(aside, self.output / "model")
         self.event("finished", path="model", sha256=digest, result=dict(result))
 

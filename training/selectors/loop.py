@@ -37,6 +37,8 @@ PLACES = {
     Stage.SAMPLE: "answers",
     Stage.REWARD: "reward",
     Stage.PPO: "ppo",
+    Stage.DPO: "ppo",
+    Stage.RLOO: "ppo",
 }
 
 
@@ -49,9 +51,8 @@ def loop_state(project: Project) -> LoopState:
     state.rankings.count = Ranking.objects.filter(project=project, is_current=True).count()
     state.rankings.waiting = waiting(queue, TaskKind.RANKING)
     state.answers.count = Response.objects.filter(project=project, origin=ResponseOrigin.MODEL).count()
-    for stage, run in latest_runs(project).items():
-        if stage in PLACES:
-            getattr(state, PLACES[Stage(stage)]).run = run
+    for place, run in latest_runs(project).items():
+        getattr(state, place).run = run
     count_models(project, state)
     return state
 
@@ -61,12 +62,13 @@ def waiting(queue: dict[str, KindCounts], kind: TaskKind) -> int:
 
 
 def latest_runs(project: Project) -> dict[str, Run]:
-    """The newest run of each stage."""
+    """The newest run at each place of the loop."""
     newest: dict[str, Run] = {}
-    for stage in PLACES:
-        run = Run.objects.filter(project=project, stage=stage).order_by("-created_at", "-id").first()
+    for place in dict.fromkeys(PLACES.values()):
+        stages = [stage for stage in PLACES if PLACES[stage] == place]
+        run = Run.objects.filter(project=project, stage__in=stages).order_by("-created_at", "-id").first()
         if run:
-            newest[stage] = run
+            newest[place] = run
     return newest
 
 

@@ -10,6 +10,8 @@ from annotation.models import Project
 from training import files
 from training.models import Artifact, Model, ModelKind, Stage
 
+FROM_PREFERENCES = (Stage.PPO, Stage.DPO, Stage.RLOO)  # what they train is held close to a reference
+
 
 def policies(project: Project) -> QuerySet[Model]:
     """Newest first."""
@@ -22,8 +24,8 @@ def base_models(project: Project) -> QuerySet[Model]:
 
 
 def tuned_policies(project: Project) -> QuerySet[Model]:
-    """What answers: trained by SFT or PPO."""
-    return policies(project).filter(run__stage__in=[Stage.SFT, Stage.PPO])
+    """What answers: trained by SFT, or from preferences."""
+    return policies(project).filter(run__stage__in=[Stage.SFT, *FROM_PREFERENCES])
 
 
 def registered_policies(project: Project) -> QuerySet[Model]:
@@ -40,8 +42,8 @@ def reward_models(project: Project) -> QuerySet[Model]:
 
 
 def reference_of(policy: Model) -> Model:
-    """The model that PPO of this policy is held to: itself, or the reference that it was already held to."""
-    if policy.run and policy.run.stage == Stage.PPO:
+    """The model that training this policy is held to: itself, or the reference that it was already held to."""
+    if policy.run and policy.run.stage in FROM_PREFERENCES:
         reference = policy.run.inputs.select_related("model__artifact").filter(name="reference").first()
         if reference and reference.model:
             return reference.model

@@ -23,7 +23,7 @@ from training.services.runs import Inputs, check_config, run_create
 from training.services.snapshots import keep, snapshot_build, whole_query, write_aside
 
 FEWEST = {Stage.SFT: 8, Stage.REWARD: 8}  # labels, below which training is certain to disappoint
-STEPS = (Stage.PRETRAIN, Stage.SFT, Stage.SAMPLE, Stage.REWARD, Stage.PPO)
+STEPS = (Stage.PRETRAIN, Stage.SFT, Stage.SAMPLE, Stage.REWARD, Stage.PPO, Stage.DPO, Stage.RLOO)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,10 @@ LABELS: dict[str, str | Promise] = {
     "policy": gettext_lazy("Policy to start from"),
     "reference": gettext_lazy("Reference policy (KL)"),
     "reward_model": gettext_lazy("Reward model"),
+    "opponent": gettext_lazy("Policy to compare with"),
+    "policy_2": gettext_lazy("Second policy that answers"),
+    "policy_3": gettext_lazy("Third policy that answers"),
+    "policy_4": gettext_lazy("Fourth policy that answers"),
     "demonstrations": gettext_lazy("Demonstrations to centre the reward at"),
     "pretraining": gettext_lazy("Pretraining text (PPO-ptx)"),
     "prompts": gettext_lazy("Prompts to answer"),
@@ -69,12 +73,17 @@ LABELS: dict[str, str | Promise] = {
 
 def next_steps(project: Project) -> list[NextStep]:
     """Each step of the loop in order, with what is missing for it."""
-    return [next_step(project, stage) for stage in STEPS]
+    found: dict[Check, Missing] = {}
+    return [next_step(project, stage, found) for stage in STEPS]
 
 
-def next_step(project: Project, stage: str) -> NextStep:
+def next_step(project: Project, stage: str, found: dict[Check, Missing] | None = None) -> NextStep:
+    """`found` keeps what checks say from one stage to the next: several stages wait for the same."""
+    found = {} if found is None else found
     for check in CHECKS[stage]:
-        reason, fix = check(project)
+        if check not in found:
+            found[check] = check(project)
+        reason, fix = found[check]
         if reason:
             return NextStep(stage, possible=False, reason=reason, fix=fix)
     return NextStep(stage, possible=True)
@@ -83,6 +92,7 @@ def next_step(project: Project, stage: str) -> NextStep:
 Missing = tuple[str, str]
 """(what is missing, in words; the page that leads to the remedy); empty where nothing is."""
 FINE: Missing = ("", "")
+Check = Callable[[Project], Missing]
 
 
 def has_corpus(project: Project) -> Missing:
@@ -141,12 +151,14 @@ def has_ppo_prompts(project: Project) -> Missing:
     return _("No prompts in the PPO pool. Add some."), "prompts"
 
 
-CHECKS: dict[str, tuple[Callable[[Project], Missing], ...]] = {
+CHECKS: dict[str, tuple[Check, ...]] = {
     Stage.PRETRAIN: (has_corpus,),
     Stage.SFT: (has_base_model, has_demonstrations),
     Stage.SAMPLE: (has_tuned_policy, has_prompts_to_answer),
     Stage.REWARD: (has_base_model, has_rankings),
     Stage.PPO: (has_tuned_policy, has_reward_model, has_ppo_prompts),
+    Stage.DPO: (has_tuned_policy, has_rankings),
+    Stage.RLOO: (has_tuned_policy, has_reward_model, has_ppo_prompts),
 }
 
 
@@ -187,7 +199,7 @@ def default_input(project: Project, stage: str, name: str) -> Model | Snapshot |
         return Snapshot.objects.filter(project=project, kind=SnapshotKind.CORPUS).first()
     if name == "policy":
         return default_policy(project, stage)
-    if name == "reference" and stage == Stage.PPO:
+    if name == "reference" and stage in model_selectors.FROM_PREFERENCES:
         policy = default_policy(project, stage)
         return model_selectors.reference_of(policy) if policy else None
     if name == "reward_model":
@@ -196,7 +208,7 @@ def default_input(project: Project, stage: str, name: str) -> Model | Snapshot |
 
 
 def default_policy(project: Project, stage: str) -> Model | None:
-    """SFT starts from the newest base model, answers come from the newest policy, RM and PPO from the newest SFT."""
+    """SFT starts from the newest base model, answers come from the newest policy, all else from the newest SFT."""
     if stage == Stage.SFT:
         return model_selectors.base_models(project).first() or model_selectors.policies(project).first()
     if stage == Stage.SAMPLE:
@@ -344,6 +356,8 @@ FRESH: dict[tuple[str, str], Callable[[Project, Actor | None], Snapshot | None] 
     (Stage.REWARD, "train"): freeze_rankings,
     (Stage.REWARD, "demonstrations"): freeze_demonstrations_if_any,
     (Stage.PPO, "train"): freeze_ppo_prompts,
+    (Stage.DPO, "train"): freeze_rankings,
+    (Stage.RLOO, "train"): freeze_ppo_prompts,
     (Stage.SAMPLE, "prompts"): None,  # needs to know the policy
 }
 
@@ -368,11 +382,11 @@ def new_round(project: Project, policy: Snapshot | Model) -> Round:
 
 
 def round_of(project: Project, stage: str, inputs: Inputs) -> Round | None:
-    """Reward models and PPO belong to the newest round, PPO to that of its reward model."""
-    if stage == Stage.PPO:
+    """What learns from preferences belongs to the newest round; what has a reward model, to that of it."""
+    if stage in {Stage.PPO, Stage.RLOO}:
         reward_model = inputs["reward_model"]
         if isinstance(reward_model, Model) and reward_model.run and reward_model.run.round:
             return reward_model.run.round
-    if stage in {Stage.REWARD, Stage.PPO}:
+    if stage in {Stage.REWARD, *model_selectors.FROM_PREFERENCES}:
         return Round.objects.filter(project=project).order_by("-number").first()
     return None

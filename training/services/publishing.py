@@ -15,10 +15,10 @@ from annotation.services.tasks import ranking_tasks_create, sampled_groups
 from training import files, model_files
 from training.events import numbers
 from training.models import Artifact, ArtifactKind, Model, ModelKind, Round, Run, Stage
+from training.rlhf.config import POLICIES
 from training.services import transitions
 from training.services.claims import Fence, LeaseLost, end_attempt
 from training.services.recording import forget_checkpoints
-from training.services.runs import input_model
 from training.services.transitions import change
 
 # (what the core leaves in its folder, what it becomes), by stage; the core's own word for the path is not needed.
@@ -27,6 +27,8 @@ RESULTS: dict[str, tuple[str, ArtifactKind]] = {
     Stage.SFT: ("model", ArtifactKind.MODEL),
     Stage.REWARD: ("model", ArtifactKind.MODEL),
     Stage.PPO: ("model", ArtifactKind.MODEL),
+    Stage.DPO: ("model", ArtifactKind.MODEL),
+    Stage.RLOO: ("model", ArtifactKind.MODEL),
     Stage.SAMPLE: ("responses.jsonl", ArtifactKind.RESPONSES),
     Stage.EVALUATE: ("report.json", ArtifactKind.REPORT),
 }
@@ -97,7 +99,13 @@ def free_model_name(project: Project, wanted: str) -> str:
 
 
 def publish_responses(run: Run, artifact: Artifact) -> None:
-    added = responses_add(run=run, model=input_model(run, "policy"), rows=read_rows(files.path_of(artifact)))
+    """Each answer names the input whose policy wrote it."""
+    path = files.path_of(artifact)
+    added = 0
+    for item in run.inputs.filter(name__in=POLICIES).select_related("model__artifact"):
+        assert item.model is not None
+        rows = (row for row in read_rows(path) if row.get("policy", POLICIES[0]) == item.name)
+        added += responses_add(run=run, model=item.model, rows=rows)
     made = samples_to_tasks(run=run) if run.then.get("rank") else 0
     Run.objects.filter(pk=run.pk).update(result=run.result | {"responses": added, "ranking_tasks": made})
 

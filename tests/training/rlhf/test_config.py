@@ -55,7 +55,11 @@ def test_a_config_survives_json(stage):
             "minibatch_size must be at most rollouts_per_update",
         ),
         ("pretrain", {"hidden_size": 36, "heads": 4}, "hidden_size must be a multiple of twice the heads"),
-        ("brew", {}, "there is no stage 'brew'; the stages are pretrain, sft, reward, ppo, sample, evaluate"),
+        (
+            "brew",
+            {},
+            "there is no stage 'brew'; the stages are pretrain, sft, reward, ppo, dpo, rloo, sample, evaluate",
+        ),
     ],
 )
 def test_bad_values_get_a_sentence(stage, values, words):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.rlhf.losses import Pairs, kendall_tau, pair_accuracy, ranked_pairs, ranking_loss, token_cross_entropy
+from training.rlhf.losses import Pairs, plackett_luce_loss, ranked_pairs, ranking_loss, token_cross_entropy
 
 
 def sigmoid(x):
@@ -111,12 +111,75 @@ def test_pairs_leave_out_what_is_not_ranked():
     assert len(ranked_pairs(list(range(1, 10)))) == 36  # C(9, 2)
 
 
-def test_accuracy_and_tau_by_hand():
-    # ranks 1, 2, 2 and scores 3, 1, 2: both untied pairs are right, the tied one does not count
-    assert pair_accuracy([3, 1, 2], [1, 2, 2]) == (2.0, 2)
-    assert pair_accuracy([1, 1], [1, 2]) == (0.5, 1)
-    assert kendall_tau([3, 2, 1], [1, 2, 3]) == 1.0
-    assert kendall_tau([1, 2, 3], [1, 2, 3]) == -1.0
-    # pairs (0,1) and (0,2) concordant, (1,2) tied in rank only: 2 / sqrt(3 * 2)
-    assert kendall_tau([3, 1, 2], [1, 2, 2]) == pytest.approx(2 / math.sqrt(6))
-    assert kendall_tau([1, 2], [1, 1]) is None
+# Plackett and Luce
+
+
+def slow_plackett_luce(scores, ranks, ties):
+    """Every order that the ranks allow, each a chain of choices."""
+    logs = []
+    for order in itertools.permutations(range(len(scores))):
+        if all(ranks[one] <= ranks[next_] for one, next_ in itertools.pairwise(order)):
+            chain = [
+                scores[order[place]] - math.log(sum(math.exp(scores[left]) for left in order[place:]))
+                for place in range(len(order))
+            ]
+            logs.append(sum(chain))
+    whole = -sum(logs) / len(logs) if ties == "half" else -math.log(sum(math.exp(value) for value in logs))
+    return whole / (len(scores) - 1)
+
+
+def test_plackett_luce_by_hand():
+    # odds 4 : 2 : 1 in this order: 4/7 of all, then 2/3 of the rest; two choices
+    scores = torch.tensor([math.log(4), math.log(2), 0.0], dtype=torch.float64)
+    assert plackett_luce_loss(scores, [1, 2, 3]).item() == pytest.approx(-math.log(4 / 7 * 2 / 3) / 2)
+    # the first two tied, not ordered: the last stands last, 4/7 * 2/3 + 2/7 * 4/5
+    assert plackett_luce_loss(scores, [1, 1, 2]).item() == pytest.approx(-math.log(8 / 21 + 8 / 35) / 2)
+    # or as good as each other: the mean of both orders' logs
+    half = plackett_luce_loss(scores, [1, 1, 2], ties="half").item()
+    assert half == pytest.approx(-(math.log(8 / 21) + math.log(8 / 35)) / 4)
+    # the last two tied: what is left over has no order
+    assert plackett_luce_loss(scores, [1, 2, 2]).item() == pytest.approx(-math.log(4 / 7) / 2)
+    assert plackett_luce_loss(scores, [2, 2, 2]).item() == 0.0
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.floats(-4, 4), st.sampled_from([1, 2, 3, 4])), min_size=2, max_size=6),
+    st.sampled_from(["drop", "half"]),
+)
+def test_plackett_luce_equals_the_slow_version(answers, ties):
+    scores, ranks = [score for score, _ in answers], [rank for _, rank in answers]
+    tensor = torch.tensor(scores, dtype=torch.float64, requires_grad=True)
+    loss = plackett_luce_loss(tensor, ranks, ties=ties)
+    assert loss.item() == pytest.approx(slow_plackett_luce(scores, ranks, ties), abs=1e-6)
+    if loss.requires_grad:
+        loss.backward()
+        assert tensor.grad.sum().item() == pytest.approx(0, abs=1e-9)  # a shift of all scores changes nothing
+
+
+@pytest.mark.parametrize("ties", ["drop", "half"])
+@pytest.mark.parametrize("ranks", [[1, 2], [2, 1], [1, 1]])
+def test_two_answers_are_bradley_terry(ties, ranks):
+    scores = torch.tensor([0.7, -0.4], dtype=torch.float64)
+    listwise = plackett_luce_loss(scores, ranks, ties=ties).item()
+    if ranks == [1, 1] and ties == "drop":
+        assert listwise == 0.0
+    else:
+        assert listwise == pytest.approx(ranking_loss(scores, pairs_of(ranks, ties), ties=ties).item())
+
+
+def test_orders_of_a_tie_add_up_to_it():
+    """Not knowing the order of two is: one way or the other."""
+    scores = torch.randn(5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ways = [plackett_luce_loss(scores, ranks) * 4 for ranks in ([1, 2, 3, 4, 5], [1, 3, 2, 4, 5])]
+    tied = plackett_luce_loss(scores, [1, 2, 2, 3, 4]) * 4
+    assert math.exp(-tied) == pytest.approx(sum(math.exp(-way) for way in ways))
+
+
+def test_leaving_an_answer_out_is_not_knowing_where_it_stands():
+    """A partial ranking's probability is that of all full rankings that fit it (Luce's axiom)."""
+    scores = torch.tensor([0.3, -1.0, 0.8, 0.1], dtype=torch.float64)
+    partial = plackett_luce_loss(scores[[0, 1, 2]], [2, 3, 1]) * 2
+    fits = [[2, 3, 1, place] for place in (0.5, 1.5, 2.5, 3.5)]
+    whole = sum(math.exp(-3 * plackett_luce_loss(scores, ranks)) for ranks in fits)
+    assert math.exp(-partial) == pytest.approx(whole)

@@ -42,7 +42,7 @@ def test_k_answers_to_each_prompt_in_order_as_contracted(world, tmp_path):
     assert [(answer["prompt_id"], answer["index"]) for answer in answers] == [
         (f"p{i}", index) for i in range(30) for index in range(4)
     ]
-    fields = {"prompt_id", "prompt", "index", "text", "tokens", "ended", "logprob", "seed", "decoding"}
+    fields = {"prompt_id", "prompt", "index", "policy", "text", "tokens", "ended", "logprob", "seed", "decoding"}
     assert all(set(answer) == fields for answer in answers)
     assert answers[0]["decoding"] == {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 8}
     assert len({answer["seed"] for answer in answers}) == 120
@@ -83,8 +83,93 @@ def test_answers_that_repeat_are_drawn_anew_and_what_is_left_is_counted(world, t
 
 
 def test_repeats_are_the_later_ones():
-    texts = {(0, 0): "a", (0, 1): "b", (0, 2): "a ", (1, 0): "a", (1, 1): "a"}
-    assert repeats({place: {"text": text} for place, text in texts.items()}) == {(0, 2), (1, 1)}
+    texts = [("p", "a"), ("p", "b"), ("p", "a "), ("q", "a"), ("q", "a"), ("r", "b")]
+    answers = {number: {"prompt_id": prompt, "text": text} for number, (prompt, text) in enumerate(texts)}
+    assert repeats(answers, set()) == {2, 4}
+    assert repeats(answers, {("r", "b"), ("p", "c")}) == {2, 4, 5}
+
+
+# Several policies, several temperatures
+
+
+@pytest.fixture(scope="module")
+def two(world, tmp_path_factory):
+    """The same world with a second policy."""
+    folder = tmp_path_factory.mktemp("second")
+    tiny_policy(seed=5).save_pretrained(folder)
+    load_tokenizer(world["policy"]).save_pretrained(folder)
+    return {**world, "policy_2": folder}
+
+
+def test_policies_share_a_prompts_answers_and_take_turns_with_what_is_left(two, tmp_path):
+    assert run_sample(two, tmp_path, samples_per_prompt=3) == 0
+    answers = lines(tmp_path)
+    assert [(answer["prompt_id"], answer["index"]) for answer in answers] == [
+        (f"p{i}", index) for i in range(30) for index in range(3)
+    ]
+    shares = [[answer["policy"] for answer in answers if answer["prompt_id"] == f"p{i}"] for i in range(30)]
+    assert all(1 <= share.count("policy_2") <= 2 for share in shares)
+    assert 35 <= sum(share.count("policy") for share in shares) <= 55  # half of 90, by chance
+    tokenizer = load_tokenizer(two["policy"])
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    for answer in answers[::13]:  # each is its own policy's
+        policy = load_policy(two[answer["policy"]], Numerics())
+        prompt = encode_prompt(tokenizer, answer["prompt"])
+        again = generate(policy, [prompt], [answer["seed"]], Decoding(max_new_tokens=8), **ends)
+        assert tokenizer.decode(again.tokens(0), skip_special_tokens=True) == answer["text"]
+
+
+def test_a_mix_and_temperatures_are_kept_to(two, tmp_path):
+    assert run_sample(two, tmp_path, samples_per_prompt=4, mix="3 1", temperatures="0.5 1.0; 2.0") == 0
+    answers = lines(tmp_path)
+    for start in range(0, len(answers), 4):
+        told = [(answer["policy"], answer["decoding"]["temperature"]) for answer in answers[start : start + 4]]
+        assert told == [("policy", 0.5), ("policy", 1.0), ("policy", 0.5), ("policy_2", 2.0)]
+
+
+def test_an_answer_that_another_policy_gave_is_drawn_anew(two, tmp_path):
+    """Both are the same policy at a low temperature: without a look at each other they would often agree."""
+    same = {**two, "policy_2": two["policy"]}
+    left = []
+    for retries in (0, 20):
+        output = tmp_path / str(retries)
+        assert run_sample(same, output, samples_per_prompt=2, max_new_tokens=1, temperature=0.5, retries=retries) == 0
+        left.append(events(output, "finished")[0]["result"]["response/duplicates"])
+    assert left[1] < left[0] / 2
+
+
+def test_a_stopped_mixed_run_goes_on_to_the_same_bytes(two, tmp_path, monkeypatch):
+    assert run_sample(two, tmp_path / "whole", temperatures="0.7 1.3") == 0
+    last = events(tmp_path / "whole", "started")[0]["total_steps"]
+    plain = Workspace.metrics
+
+    def metrics(self, step, values):
+        plain(self, step, values)
+        if step == last - 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "metrics", metrics)
+        assert run_sample(two, tmp_path / "first", temperatures="0.7 1.3") == 75
+    saved = events(tmp_path / "first", "checkpoint")[-1]
+    resume = tmp_path / "first" / saved["path"]
+    assert run_sample(two, tmp_path / "second", resume=resume, temperatures="0.7 1.3") == 0
+    whole, second = (tmp_path / name / "responses.jsonl" for name in ("whole", "second"))
+    assert whole.read_bytes() == second.read_bytes()
+
+
+def test_a_mix_that_does_not_fit_is_refused_in_words(two, tmp_path):
+    for values, words in (
+        ({"mix": "3 2"}, "mix must add up to samples_per_prompt \\(4\\), got '3 2'"),
+        ({"mix": "two"}, "mix must be numbers with spaces between, got 'two'"),
+        ({"temperatures": "0.5 11"}, "temperatures must be numbers from 0 to 10"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            config_from_dict("sample", values)
+    assert run_sample(two, tmp_path / "mix", mix="2 1 1") == 65
+    assert "mix has 3 numbers, and there are 2 policies" in events(tmp_path / "mix", "failed")[0]["message"]
+    assert run_sample(two, tmp_path / "lists", temperatures="1; 1; 1") == 65
+    assert "temperatures has 3 lists" in events(tmp_path / "lists", "failed")[0]["message"]
 
 
 def test_a_prompts_answers_do_not_depend_on_the_other_prompts(world, tmp_path):

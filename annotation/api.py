@@ -16,7 +16,8 @@ from rest_framework.response import Response as ApiResponse
 
 from annotation.access import assignment_for, labeler_for, projects_of
 from annotation.api_base import PROBLEMS, Pages, ProjectView, Scope, actor
-from annotation.models import ApiToken, Assignment, ImportBatch, Membership, Project, Prompt, TaskKind
+from annotation.models import ApiToken, Assignment, ImportBatch, Membership, Project, Prompt
+from annotation.models.tasks import WRITTEN
 from annotation.roles import Capability
 from annotation.selectors import rows
 from annotation.selectors.prompts import import_batches, prompts_list
@@ -240,7 +241,7 @@ class AssignmentSubmit(LabelingView):
 def submit(assignment: Assignment, data: dict[str, Any], by: Any) -> Any:
     """Hand the submission to the service of the task's kind."""
     text, items = data.pop("text", None), data.pop("items", None)
-    if assignment.task.kind == TaskKind.DEMONSTRATION:
+    if assignment.task.kind in WRITTEN:
         return demonstration_submit(assignment=assignment, text=text or "", by=by, **data)
     if items is None:
         raise LabelError(_("A ranking needs `items`: one for each answer, with its rank."))

@@ -13,8 +13,11 @@ from rest_framework.response import Response as ApiResponse
 from annotation.api_base import PROBLEMS, ProjectView, Scope, actor
 from annotation.models import KindSettings, Project, TaskKind
 from annotation.roles import Capability
+from annotation.selectors.comparisons import comparison_results
 from annotation.selectors.health import queue_health
 from annotation.selectors.queue_settings import kind_settings, queue_policy
+from annotation.services.comparisons import comparison_tasks_create
+from annotation.services.corrections import correction_tasks_create
 from annotation.services.queue_settings import kind_settings_update, queue_policy_update
 from annotation.services.uncertainties import uncertainties_set
 
@@ -139,3 +142,63 @@ class QueueScores(ProjectView):
         asked.is_valid(raise_exception=True)
         tasks = uncertainties_set(project=self.access.project, scores=asked.validated_data["scores"], by=actor(request))
         return ApiResponse(ScoredSerializer({"tasks": tasks}).data)
+
+
+class ComparisonAsk(serializers.Serializer):
+    first = serializers.UUIDField(help_text="A model's id")
+    second = serializers.UUIDField(help_text="Another model's id")
+    limit = serializers.IntegerField(required=False, min_value=1, help_text="Prompts at most")
+
+
+class TasksMade(serializers.Serializer):
+    tasks = serializers.IntegerField(help_text="New tasks")
+
+
+class ComparisonResult(serializers.Serializer):
+    first = serializers.UUIDField()
+    second = serializers.UUIDField()
+    first_wins = serializers.IntegerField()
+    second_wins = serializers.IntegerField()
+    ties = serializers.IntegerField()
+    win_rate = serializers.FloatField(help_text="Of the first model, a tie counting half")
+
+
+class ComparisonResults(serializers.Serializer):
+    results = ComparisonResult(many=True)
+
+
+class Comparisons(ProjectView):
+    allowed = {
+        "GET": (Capability.MANAGE_QUEUE, Scope.READ),
+        "POST": (Capability.MANAGE_QUEUE, Scope.QUEUE),
+    }
+
+    @extend_schema(responses={200: ComparisonResults, **PROBLEMS})
+    def get(self, request: Request, slug: str) -> ApiResponse:
+        """What labelers said who compared two models blind."""
+        return ApiResponse(ComparisonResults({"results": comparison_results(self.access.project)}).data)
+
+    @extend_schema(request=ComparisonAsk, responses={200: TasksMade, **PROBLEMS})
+    def post(self, request: Request, slug: str) -> ApiResponse:
+        """Hand out a comparison for each prompt that both models answered; the same pair again adds nothing."""
+        asked = ComparisonAsk(data=request.data)
+        asked.is_valid(raise_exception=True)
+        made = comparison_tasks_create(project=self.access.project, by=actor(request), **asked.validated_data)
+        return ApiResponse(TasksMade({"tasks": made}).data)
+
+
+class CorrectionAsk(serializers.Serializer):
+    model = serializers.UUIDField(help_text="A model's id")
+    limit = serializers.IntegerField(required=False, min_value=1, help_text="Answers at most")
+
+
+class Corrections(ProjectView):
+    allowed = {"POST": (Capability.MANAGE_QUEUE, Scope.QUEUE)}
+
+    @extend_schema(request=CorrectionAsk, responses={200: TasksMade, **PROBLEMS})
+    def post(self, request: Request, slug: str) -> ApiResponse:
+        """Hand out the model's latest answers to be corrected; the same answers again add nothing."""
+        asked = CorrectionAsk(data=request.data)
+        asked.is_valid(raise_exception=True)
+        made = correction_tasks_create(project=self.access.project, by=actor(request), **asked.validated_data)
+        return ApiResponse(TasksMade({"tasks": made}).data)

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from frontend import training_urls
-from frontend.views import audit, imports, invitations, people, projects, prompts, queue, tokens
+from frontend.views import audit, comparisons, imports, invitations, people, projects, prompts, queue, tokens
 
 PROJECT = [
     path("settings/", projects.settings, name="settings"),
@@ -13,6 +13,8 @@ PROJECT = [
     path("queue/policy/", queue.policy, name="queue_policy"),
     path("queue/review/", queue.review, name="queue_review"),
     path("queue/review/<uuid:task_id>/", queue.review_decide, name="queue_review_decide"),
+    path("queue/comparisons/", comparisons.comparisons, name="comparisons"),
+    path("queue/corrections/", comparisons.corrections, name="corrections"),
     path("queue/limits/", queue.limits, name="queue_limits"),
     path("queue/limits/<uuid:member_id>/", queue.limits_set, name="queue_limits_set"),
     path("people/", people.people, name="people"),

@@ -18,8 +18,11 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from annotation.models import Assignment, Demonstration, Ranking, Response, TaskKind
+from annotation.models.tasks import WRITTEN
 
 MAX_TEXT_CHARACTERS = 100_000
+# What a comparison's form may say, as the ranks of the two answers in presented order.
+CHOICES: Mapping[str, tuple[int, int]] = {"a": (1, 2), "tie": (1, 1), "b": (2, 1)}
 
 Values = Mapping[str, Any]  # field name -> text, or list of texts for flags
 
@@ -105,7 +108,9 @@ def parse_seconds(text: str) -> float:
 def draft_from(form: QueryDict, assignment: Assignment) -> dict[str, Any]:
     """What to keep of a half-filled form: the fields of its kind, nothing else that a client may send."""
     draft: dict[str, Any] = {name: form[name] for name in ("started_at", "active_seconds", "touched") if name in form}
-    if assignment.task.kind == TaskKind.DEMONSTRATION:
+    if assignment.task.kind == TaskKind.COMPARISON:
+        return draft | {"choice": form.get("choice", "")[:8]}
+    if assignment.task.kind in WRITTEN:
         return draft | {"text": form.get("text", "")[:MAX_TEXT_CHARACTERS]}
     for position in range(len(assignment.presented_order)):
         draft[f"rating-{position}"] = form.get(f"rating-{position}", "")[:3]
@@ -130,6 +135,12 @@ def ranking_values(label: Ranking) -> dict[str, Any]:
         values[f"rank-{ranked.position}"] = "" if ranked.rank is None else str(ranked.rank)
         values[f"flags-{ranked.position}"] = ranked.flags
     return values
+
+
+def comparison_values(label: Ranking) -> dict[str, Any]:
+    """The form of a comparison that is there already."""
+    ranks = tuple(ranked.rank for ranked in label.ranked_responses.all())
+    return {"choice": next((choice for choice, meant in CHOICES.items() if meant == ranks), "")}
 
 
 def answers_of(assignment: Assignment, values: Values, problems: Mapping[str, str] | None = None) -> list[Answer]:
@@ -166,6 +177,15 @@ def read_ranking(form: QueryDict, assignment: Assignment, fields: Mapping[str, A
             result.problems[f"rank-{position}"] = _("Give answer %(letter)s a rank.") % {"letter": letter}
         result.answers.append(RankedAnswer(uuid.UUID(str(response_id)), rank, rating, flags))
     return result
+
+
+def read_comparison(form: QueryDict, assignment: Assignment) -> RankingInput:
+    """Take a comparison's form apart: which of the two answers is better, or neither."""
+    ranks = CHOICES.get(form.get("choice", ""))
+    if ranks is None:
+        return RankingInput(problems={"choice": _("Say which answer is better, or that they are equally good.")})
+    ids = [uuid.UUID(str(key)) for key in assignment.presented_order]
+    return RankingInput([RankedAnswer(key, rank, None, []) for key, rank in zip(ids, ranks, strict=True)])
 
 
 def number_in(text: str, allowed: range) -> int | None:

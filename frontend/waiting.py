@@ -28,7 +28,7 @@ def waiting_in(projects: Iterable[Project]) -> dict[UUID, Waiting]:
     for project_id, kind, number in open_tasks.values_list("project", "kind").annotate(number=Count("pk")):
         if kind == TaskKind.DEMONSTRATION:
             waiting[project_id].demonstrations = number
-        else:
+        elif kind == TaskKind.RANKING:
             waiting[project_id].rankings = number
     runs = Run.objects.filter(project__in=ids, state__in=[*HELD, RunState.QUEUED]).order_by()
     for project_id, number in runs.values_list("project").annotate(number=Count("pk")):

@@ -73,6 +73,14 @@ class Demonstration(Label):
     """A labeler's own answer to a prompt; the text is its `response`."""
 
     response = models.ForeignKey(Response, on_delete=models.PROTECT, related_name="demonstrations")
+    corrects = models.ForeignKey(
+        Response,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="corrections",
+        help_text="The answer that it was made from",
+    )
 
     class Meta:
         ordering = ["-submitted_at", "-id"]

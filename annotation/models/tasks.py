@@ -21,6 +21,15 @@ from annotation.models.prompts import Prompt, Response
 class TaskKind(models.TextChoices):
     DEMONSTRATION = "demonstration", _("Demonstration")
     RANKING = "ranking", _("Ranking")
+    COMPARISON = "comparison", _("Comparison of two models")
+    CORRECTION = "correction", _("Correction")
+
+
+# Kinds that show answers by others: nobody gets one that holds an answer of theirs.
+SHOW_ANSWERS = (TaskKind.RANKING, TaskKind.COMPARISON, TaskKind.CORRECTION)
+# Kinds whose label is a ranking, and those whose label is a text.
+RANKED = (TaskKind.RANKING, TaskKind.COMPARISON)
+WRITTEN = (TaskKind.DEMONSTRATION, TaskKind.CORRECTION)
 
 
 class TaskState(models.TextChoices):
@@ -84,13 +93,15 @@ class Task(models.Model):
                 fields=["prompt"], condition=Q(kind="demonstration"), name="task_one_demonstration"
             ),
             models.UniqueConstraint(
-                fields=["project", "purpose", "group_key"], condition=~Q(group_key=""), name="task_group_once"
+                fields=["project", "kind", "purpose", "group_key"], condition=~Q(group_key=""), name="task_group_once"
             ),
             models.CheckConstraint(
                 name="task_open_slots_in_range", condition=Q(open_slots__gte=0) & Q(open_slots__lte=F("overlap"))
             ),
             models.CheckConstraint(name="task_overlap_positive", condition=Q(overlap__gte=1)),
             models.CheckConstraint(name="task_kind_known", condition=Q(kind__in=TaskKind.values)),
+            # Blind comparisons of models are for evaluation: no reward model is ever trained on them.
+            models.CheckConstraint(name="task_comparison_is_eval", condition=~Q(kind="comparison") | Q(purpose="eval")),
             models.CheckConstraint(name="task_state_known", condition=Q(state__in=TaskState.values)),
         ]
 

@@ -32,6 +32,7 @@ from annotation.models import (
     Task,
     TaskKind,
 )
+from annotation.models.tasks import RANKED, WRITTEN
 from annotation.rankings import Rank, ranks_validate
 from annotation.services import audit
 from annotation.services.audit import Actor
@@ -85,10 +86,13 @@ def demonstration_submit(
 ) -> Demonstration:
     """Keep the labeler's answer; on a task submitted before, as a new revision.
 
+    A correction is a demonstration that was made from an answer, and says from which.
+
     Raises: ConversationProblem for a text that can't be kept, LabelError, NotYours.
     """
-    check_kind(assignment, TaskKind.DEMONSTRATION)
+    check_kind(assignment, *WRITTEN)
     text = clean_text(text, what=_("the answer"))
+    check_changed(assignment, text)
     submission = Submission(assignment, submission_id, started_at, active_seconds, by, origin, text_hash(text))
     return submit_once(Demonstration, submission, lambda task, shared: add_demonstration(assignment, text, shared))
 
@@ -105,9 +109,11 @@ def ranking_submit(
 ) -> Ranking:
     """Keep the labeler's ranking of the task's answers; on a task submitted before, as a new revision.
 
+    A comparison of two models is a ranking of two answers.
+
     Raises: RankingProblem, LabelError, NotYours.
     """
-    check_kind(assignment, TaskKind.RANKING)
+    check_kind(assignment, *RANKED)
     form = form_of(assignment)
     checked = check_items(assignment, items, form.fields if form else default_ranking_fields())
     submission = Submission(assignment, submission_id, started_at, active_seconds, by, origin, digest_of(checked))
@@ -225,7 +231,9 @@ def add_demonstration(assignment: Assignment, text: str, shared: dict[str, Any])
         origin=ResponseOrigin.HUMAN,
         author=shared["labeler"],
     )
-    return Demonstration.objects.create(response=response, revision=revision, form=form_of(assignment), **shared)
+    return Demonstration.objects.create(
+        response=response, revision=revision, form=form_of(assignment), corrects=original_of(assignment), **shared
+    )
 
 
 def add_ranking(assignment: Assignment, items: Sequence[RankedItem], shared: dict[str, Any]) -> Ranking:
@@ -259,9 +267,22 @@ def form_of(assignment: Assignment) -> FormVersion | None:
 # --- Checks ---------------------------------------------------------------------------------------
 
 
-def check_kind(assignment: Assignment, kind: str) -> None:
-    if assignment.task.kind != kind:
+def check_kind(assignment: Assignment, *kinds: str) -> None:
+    if assignment.task.kind not in kinds:
         raise LabelError(_("This task wants another kind of label. Reload the page."))
+
+
+def check_changed(assignment: Assignment, text: str) -> None:
+    original = original_of(assignment)
+    if original is not None and original.content_hash == text_hash(text):
+        raise LabelError(_("You have changed nothing. Correct the answer, or skip it if it needs no correction."))
+
+
+def original_of(assignment: Assignment) -> Response | None:
+    """The answer that a correction's task shows; None for tasks of other kinds."""
+    if assignment.task.kind != TaskKind.CORRECTION:
+        return None
+    return Response.objects.get(task_responses__task=assignment.task_id)
 
 
 def check_items(assignment: Assignment, items: Sequence[RankedItem], fields: dict[str, Any]) -> list[RankedItem]:

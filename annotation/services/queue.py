@@ -36,6 +36,7 @@ from annotation.models import (
     TaskResponse,
     TaskState,
 )
+from annotation.models.tasks import SHOW_ANSWERS
 from annotation.policy import Head, Policy, categories_in_order, kinds_in_order
 from annotation.roles import Capability
 from annotation.selectors.limits import left_today
@@ -150,7 +151,7 @@ def hurdles(labeler: Membership, kind: str) -> dict[Hurdle, Q | Exists]:
     if labeler.declined_topics:
         topics = PromptTopic.objects.filter(prompt=OuterRef("prompt"), topic__in=labeler.declined_topics)
         found[Hurdle.TOPIC] = Exists(topics)
-    if kind == TaskKind.RANKING:
+    if kind in SHOW_ANSWERS:
         own = TaskResponse.objects.filter(task=OuterRef("pk"), response__author=labeler)
         found[Hurdle.OWN_ANSWER] = Exists(own)
     return found
@@ -179,7 +180,7 @@ def kinds_first(labeler: Membership, kinds: list[str], policy: Policy) -> list[s
         return handed_out
     heads = {kind: Subquery(candidates(labeler, kind).values("priority")[:1]) for kind in handed_out}
     priorities = Project.objects.filter(pk=labeler.project_id).values(**heads).get()
-    found = {kind: priority for kind, priority in priorities.items() if priority is not None}
+    found = {kind: priority for kind, priority in priorities.items() if isinstance(priority, int)}
     return kinds_in_order(found, policy, random.random())
 
 

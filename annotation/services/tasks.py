@@ -90,14 +90,16 @@ def ranking_tasks_create(
     """
     made, iterator, wanted = 0, iter(groups), labels_wanted(project, TaskKind.RANKING, overlap)
     while chunk := list(islice(iterator, CHUNK)):
-        shared = {"purpose": purpose, "round": round, "priority": priority}
+        shared = {"kind": TaskKind.RANKING, "purpose": purpose, "round": round, "priority": priority}
         made += ranking_chunk(project, chunk, wanted, shared)
     if made:
         audit.record(project=project, by=by, verb="tasks.create", target=project, kind="ranking", made=made)
     return made
 
 
-def ranking_chunk(project: Project, groups: list[Sequence[Response]], labels: Overlap, shared: dict[str, Any]) -> int:
+def ranking_chunk(
+    project: Project, groups: Sequence[Sequence[Response]], labels: Overlap, shared: dict[str, Any]
+) -> int:
     prompts = Prompt.objects.in_bulk({response.prompt_id for group in groups for response in group})
     wanted: dict[tuple[str, str], tuple[Task, list[Response]]] = {}
     for group in groups:
@@ -108,14 +110,15 @@ def ranking_chunk(project: Project, groups: list[Sequence[Response]], labels: Ov
         task = ranking_task(project, prompts[distinct[0].prompt_id], distinct, labels, shared)
         wanted[task.purpose, task.group_key] = (task, distinct)
     keys = [key for _purpose, key in wanted]
-    have = set(Task.objects.filter(project=project, group_key__in=keys).values_list("purpose", "group_key"))
+    stored = Task.objects.filter(project=project, kind=shared["kind"], group_key__in=keys)
+    have = set(stored.values_list("purpose", "group_key"))
     fresh = [pair for key, pair in wanted.items() if key not in have]
     Task.objects.bulk_create([task for task, _group in fresh], ignore_conflicts=True)
-    stored = set(Task.objects.filter(pk__in=[task.pk for task, _group in fresh]).values_list("pk", flat=True))
+    made = set(Task.objects.filter(pk__in=[task.pk for task, _group in fresh]).values_list("pk", flat=True))
     TaskResponse.objects.bulk_create(
-        TaskResponse(task=task, response=response) for task, group in fresh if task.pk in stored for response in group
+        TaskResponse(task=task, response=response) for task, group in fresh if task.pk in made for response in group
     )
-    return len(stored)
+    return len(made)
 
 
 def ranking_task(
@@ -124,7 +127,7 @@ def ranking_task(
     key = group_key([response.pk for response in group])
     purpose = shared["purpose"] or purpose_of(prompt)
     about = {"prompt": prompt, "category": prompt.category, "language": prompt.language, "group_key": key}
-    task = Task(project=project, kind=TaskKind.RANKING, **about, **shared | {"purpose": purpose})
+    task = Task(project=project, **about, **shared | {"purpose": purpose})
     return with_slots(task, labels, key=key)
 
 

@@ -21,13 +21,16 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import PlackettError
 from annotation.fields import Flag, SkipReason
 from annotation.models import Assignment, AssignmentStatus, Demonstration, Membership, Ranking, TaskKind
+from annotation.models.tasks import WRITTEN
 from annotation.roles import Capability
 from annotation.selectors import labels as label_selectors
 from annotation.selectors import queue as queue_selectors
@@ -65,6 +68,27 @@ def wants_json(request: HttpRequest) -> bool:
     return request.headers.get("Accept", "").startswith("application/json")
 
 
+# Each kind of task on the start page: what waits, the button that asks for it alone, its picture.
+KIND_WORDS: dict[str, tuple[Promise | str, Promise | str, str]] = {
+    TaskKind.DEMONSTRATION: (_lazy("Demonstrations to write"), _lazy("Only write demonstrations"), "pencil-line"),
+    TaskKind.RANKING: (_lazy("Answers to rank"), _lazy("Only rank answers"), "list-ordered"),
+    TaskKind.CORRECTION: (_lazy("Answers to correct"), _lazy("Only correct answers"), "pencil-line"),
+    TaskKind.COMPARISON: (_lazy("Pairs to compare"), _lazy("Only compare pairs"), "columns-2"),
+}
+
+
+@dataclass(frozen=True)
+class KindWaiting:
+    """How many tasks of a kind wait for this labeler."""
+
+    kind: str
+    number: int
+
+    @property
+    def words(self) -> tuple[Promise | str, Promise | str, str]:
+        return KIND_WORDS[self.kind]
+
+
 # --- Start ---------------------------------------------------------------------------------------------------------
 
 
@@ -82,7 +106,9 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
     context = {
         "access": access,
         "section": "label",
-        "waiting": waiting,
+        "waiting": [KindWaiting(kind, waiting[kind]) for kind in KIND_WORDS],
+        "anything": any(waiting.values()),
+        "several": sum(bool(number) for number in waiting.values()) > 1,
         "current": current,
         "done": label_selectors.done_by(membership),
         "reasons": [] if current or any(waiting.values()) else reasons_for_nothing(membership),
@@ -144,7 +170,7 @@ def submit(request: HttpRequest, access: ProjectAccess, assignment: Assignment) 
     clock = submissions.read_clock(request.POST, assignment)
     form = Form(submissions.posted_values(request.POST, assignment), submission_id=clock.submission_id)
     try:
-        if assignment.task.kind == TaskKind.DEMONSTRATION:
+        if assignment.task.kind in WRITTEN:
             submit_demonstration(request, assignment, clock)
         else:
             form.problems = submit_ranking(request, assignment, clock)
@@ -168,7 +194,10 @@ def submit_demonstration(request: HttpRequest, assignment: Assignment, clock: su
 
 def submit_ranking(request: HttpRequest, assignment: Assignment, clock: submissions.Clock) -> Mapping[str, str]:
     """Submit the ranking, or return what is wrong with it by field."""
-    read = submissions.read_ranking(request.POST, assignment, ranking_fields(assignment))
+    if assignment.task.kind == TaskKind.COMPARISON:
+        read = submissions.read_comparison(request.POST, assignment)
+    else:
+        read = submissions.read_ranking(request.POST, assignment, ranking_fields(assignment))
     if read.problems:
         return read.problems
     labels.ranking_submit(
@@ -222,8 +251,12 @@ def task_page(
         "guideline": guidelines_current(access.project),
         "heartbeat_seconds": max(2, settings.LABEL_LEASE_SECONDS // 4),
     }
-    if assignment.task.kind == TaskKind.DEMONSTRATION:
+    if assignment.task.kind in WRITTEN:
+        context["original"] = labels.original_of(assignment)
         return render(request, "frontend/labeling/demonstrate.html", context, status=status)
+    if assignment.task.kind == TaskKind.COMPARISON:
+        context |= {"answers": submissions.answers_of(assignment, form.values), "choice": form.values.get("choice", "")}
+        return render(request, "frontend/labeling/compare.html", context, status=status)
     return render(request, "frontend/labeling/rank.html", context | ranking_context(assignment, form), status=status)
 
 
@@ -250,9 +283,12 @@ def starting_values(assignment: Assignment) -> Values:
     current = label_selectors.label_current(assignment)
     if isinstance(current, Demonstration):
         return submissions.demonstration_values(current)
+    if isinstance(current, Ranking) and assignment.task.kind == TaskKind.COMPARISON:
+        return submissions.comparison_values(current)
     if isinstance(current, Ranking):
         return submissions.ranking_values(current)
-    return {}
+    original = labels.original_of(assignment)
+    return {"text": original.text} if original else {}
 
 
 @signed_in

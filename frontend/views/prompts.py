@@ -148,7 +148,7 @@ def topics(request: HttpRequest, slug: str, prompt_id: UUID) -> HttpResponse:
         prompt_topics_set(prompt=found, topics=form.cleaned_data["topics"], by=access.user)
         messages.success(request, _("The topics have been saved."))
     else:
-        messages.error(request, form.errors["topics"][0])
+        messages.error(request, str(form.errors["topics"][0]))
     return redirect("frontend:prompt", slug, prompt_id)
 
 

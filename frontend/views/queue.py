@@ -41,14 +41,12 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     """How labeling goes, and when it will be done."""
     access = project_for(request.user, slug, Capability.MANAGE_QUEUE)
     days, kinds = queue_health(access.project)
-    rows = [
-        {"day": day, "numbers": [kind.a_day[place] for kind in kinds], "all": sum(kind.a_day[place] for kind in kinds)}
-        for place, day in enumerate(days)
-    ]
+    numbers = [[kind.a_day[place] for kind in kinds] for place in range(len(days))]
+    rows = [{"day": day, "numbers": each, "all": sum(each)} for day, each in zip(days, numbers, strict=True)]
     context = {
         "kinds": kinds,
         "days": rows[::-1],
-        "most": max(1, *(row["all"] for row in rows)),
+        "most": max(1, *map(sum, numbers)),
         "page_name": "overview",
     }
     return project_page(request, access, "queue", "queue/overview.html", context)
@@ -123,7 +121,7 @@ def limits_set(request: HttpRequest, slug: str, member_id: UUID) -> HttpResponse
     form = LimitsForm(request.POST)
     try:
         if not form.is_valid():
-            raise PlackettError(" ".join(error for errors in form.errors.values() for error in errors))
+            raise PlackettError(" ".join(str(error) for errors in form.errors.values() for error in errors))
         member_limits_set(membership=member, by=access.user, **form.changes())
         messages.success(request, _("The limits of %(name)s have been saved.") % {"name": member.pseudonym})
     except PlackettError as problem:

@@ -13,9 +13,9 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from annotation.models import Prompt
+from annotation.services.guidelines import guideline_publish
 from annotation.services.queue import assignment_skip
 from annotation.services.queue_settings import queue_policy_update
-from annotation.services.guidelines import guideline_publish
 from tests.e2e.axe import assert_accessible
 from tests.e2e.town import furnish
 from tests.factories import lease
@@ -34,7 +34,8 @@ WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 640, "height": 512}
 PLAIN = (
     *("loop/", "runs/", "models/", "models/register/", "snapshots/", "snapshots/new/", "snapshots/corpus/"),
     *("prompts/", "prompts/paste/", "prompts/import/", "people/", "tokens/", "audit/", "settings/"),
-    *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "people/invitations/", "topics/"),
+    *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "queue/comparisons/"),
+    *("people/invitations/", "topics/"),
     *("guidelines/", "guidelines/edit/", "label/", "history/"),
     *(f"runs/new/{stage}/" for stage in ("pretrain", "sft", "sample", "reward", "ppo", "evaluate")),
 )
@@ -42,7 +43,7 @@ EMPTY = ("loop/", "runs/", "models/", "snapshots/", "prompts/", "label/", "histo
 OF_RESEARCHER = ("loop/", "runs/", "models/", "snapshots/", "snapshots/new/", "prompts/", "tokens/", "guidelines/")
 OF_REVIEWER = (
     *("loop/", "runs/", "snapshots/", "prompts/", "guidelines/", "guidelines/edit/", "label/", "tokens/"),
-    *("queue/", "queue/policy/", "queue/review/", "queue/limits/"),
+    *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "queue/comparisons/"),
 )
 
 

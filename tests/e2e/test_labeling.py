@@ -9,9 +9,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from annotation.models import Assignment, Demonstration, Ranking
+from annotation.services.comparisons import comparison_tasks_create
+from annotation.services.corrections import correction_tasks_create
 from annotation.services.invitations import invitation_create
 from tests.e2e.axe import assert_accessible
 from tests.e2e.board import board, drag, middle, name_of, on_board, rate_all
+from tests.factories import ModelFactory, PromptFactory, ResponseFactory
 from tests.frontend.scene import Scene, make_scene
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -369,6 +372,50 @@ def test_keys_are_listed_and_the_single_ones_can_be_switched_off(open_browser, s
     dialog.get_by_role("button", name="Close").click()
     page.keyboard.press("?")
     expect(dialog).to_be_hidden()
+
+
+# --- Comparing two models ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_two_answers_are_compared_by_keys(open_browser, scene, theme):
+    models = ModelFactory.create_batch(2, project=scene.project)
+    for prompt in PromptFactory.create_batch(2, project=scene.project):
+        for model in models:
+            ResponseFactory(prompt=prompt, model=model)
+    comparison_tasks_create(project=scene.project, first=models[0].pk, second=models[1].pk, by=scene.ada)
+    page = open_browser(scene.alice, color_scheme=theme)
+    start(page, scene, "Only compare pairs")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Compare the two answers")
+    page.keyboard.press("3")
+    expect(page.get_by_label("B is better")).to_be_checked()
+    expect(page.locator("#save-state")).to_have_text(re.compile("Saved"))
+    assert_accessible(page)
+    page.reload()
+    expect(page.get_by_label("B is better")).to_be_checked()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Your label has been saved.")).to_be_visible()
+    assert [row.rank for row in Ranking.objects.get().ranked_responses.order_by("position")] == [2, 1]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_correction_shows_what_it_changes_while_it_is_written(open_browser, scene, theme):
+    model = ModelFactory(project=scene.project)
+    for prompt in PromptFactory.create_batch(2, project=scene.project):
+        ResponseFactory(prompt=prompt, model=model, text="The tide rises twice a day.\n\n潮汐每天一次。")
+    correction_tasks_create(project=scene.project, model=model.pk, by=scene.ada)
+    page = open_browser(scene.alice, color_scheme=theme)
+    start(page, scene, "Only correct answers")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Correct the answer")
+    expect(page.locator(".difference")).to_have_text("Nothing is changed yet.")
+    page.locator("#text").fill("The tide rises and falls twice a day.\n\n潮汐每天两次。")
+    expect(page.locator(".difference ins")).to_have_text(["and falls ", "两"])
+    expect(page.locator(".difference del")).to_have_text(["一"])
+    assert_accessible(page)
+    page.locator("#text").press("Control+Enter")
+    expect(page.get_by_text("Your label has been saved.")).to_be_visible()
+    label = Demonstration.objects.get()
+    assert label.response.text.endswith("两次。") and label.corrects.model == model
 
 
 # --- Coming in -----------------------------------------------------------------------------------------------------

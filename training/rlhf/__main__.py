@@ -86,15 +86,19 @@ def iterate(work: Any) -> None:
     """Draw the stage's steps: write each one's metrics, save when it is due, stop when it is asked."""
     from training.rlhf.errors import Stopped
     from training.rlhf.numerics import apply_numerics
+    from training.rlhf.parallel import any_of
 
     apply_numerics(work.numerics, work.seed)
     work.verify_inputs()
     stage = importlib.import_module(f"training.rlhf.{work.stage}")
     for done in stage.run(work.config, work):
         work.metrics(done.step, done.metrics)
+        if any_of(work.stop_requested, work.numerics):
+            work.stop_requested = True
         if work.stop_requested or work.checkpoint_due(done.step):
             work.save_checkpoint(done.step)
         if work.stop_requested:
+            any_of(True, work.numerics)  # nobody leaves before rank 0 has saved: torchrun would end it
             raise Stopped
 
 

@@ -18,7 +18,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ from transformers.pytorch_utils import Conv1D
 
 from training.rlhf.config import ConfigError, FineTuningConfig, Numerics, TrainingConfig
 from training.rlhf.model import RewardModel
-from training.rlhf.quantise import full_weight, is_quantised, quantise, unquantised
+from training.rlhf.quantise import check_quantisable, full_weight, is_quantised, quantise, unquantised
 
 NAME = "trained"  # of the one adapter that a model may have, among peft's own names
 FOLDER = "adapter"  # beside the merged weights
@@ -61,19 +61,21 @@ def prepare_training(
     config: TrainingConfig,
     numerics: Numerics,
     seed: int,
+    *,
+    folder: Path | None = None,
     start: Mapping[str, Factors] | None = None,
 ) -> None:
     """Make `model` (a policy or a reward model) ready to be trained as the config says.
 
     With a rank, its trunk is frozen and gets an adapter, which adds nothing yet, or what `start` says; of the rest a
-    reward model's head is trained. Call it when the model is otherwise complete. Raises ConfigError for layers that
-    are not there.
+    reward model's head is trained. Call it when the model is otherwise complete; `folder` is where it came from. Raises
+    ConfigError for layers that are not there.
     """
     network = network_of(model)
     if isinstance(config, FineTuningConfig) and config.lora_rank:
         start = dict(start or {})
         if config.quantise_base and not is_quantised(network):
-            quantise(network, numerics)
+            start = quantise_beneath(network, folder, numerics)
         given = max((len(factors.down) for factors in start.values()), default=0)
         names = sorted({*target_names(network, config.lora_targets), *start})
         add_adapter(
@@ -84,6 +86,22 @@ def prepare_training(
             weight.requires_grad_("lora_" in name or name.startswith("score."))
     if config.gradient_checkpointing:
         recompute_layers(network)
+
+
+def quantise_beneath(network: PreTrainedModel, folder: Path | None, numerics: Numerics) -> Delta:
+    """Quantise a trunk without the adapter that was merged into it, which is returned: 4 bits would drown it.
+
+    What is left is the trunk that the adapter was trained on, to rounding; if that was in 4 bits, it is so again.
+    """
+    check_quantisable(numerics)
+    adapter = read_adapter(folder, network) if folder else None
+    delta = adapter.delta if adapter else {}
+    with torch.no_grad():
+        for name, factors in delta.items():
+            layer = network.base_model.get_submodule(name)
+            layer.weight -= weight_of(factors, layer).to(layer.weight.device)
+    quantise(network, numerics)
+    return delta
 
 
 class Trained:
@@ -112,7 +130,7 @@ def recompute_layers(network: PreTrainedModel) -> None:
     """
     layers = [module for module in network.base_model.modules() if isinstance(module, GradientCheckpointingLayer)]
     for layer in layers:
-        layer.forward = functools.partial(_recomputed, layer)  # type: ignore[method-assign]
+        layer.forward = functools.partial(_recomputed, layer)
 
 
 def _recomputed(layer: nn.Module, *inputs: Any, **named: Any) -> Any:
@@ -211,6 +229,12 @@ def delta_of(network: PreTrainedModel) -> Delta:
     }
 
 
+def weight_of(factors: Factors, layer: nn.Module) -> Tensor:
+    """What an adapter adds to a layer's weight, laid out as that is: GPT-2's is the other way round."""
+    added = factors.up @ factors.down
+    return added.T if isinstance(layer, Conv1D) else added
+
+
 def difference(one: Mapping[str, Factors], other: Mapping[str, Factors]) -> Delta:
     """one - other; the ranks add up."""
     found = dict(one)
@@ -243,7 +267,7 @@ def merged(network: PreTrainedModel) -> PreTrainedModel:
 
 def merged_weight(layer: Any) -> Tensor:
     """W + s B A of a layer with an adapter, laid out as W."""
-    return full_weight(layer.base_layer.weight) + layer.get_delta_weight(NAME).detach()  # type: ignore[no-any-return]
+    return full_weight(layer.base_layer.weight) + layer.get_delta_weight(NAME).detach()
 
 
 def plain_weights(network: PreTrainedModel, *, with_adapter: bool) -> Iterator[tuple[str, Tensor]]:
@@ -258,10 +282,11 @@ def plain_weights(network: PreTrainedModel, *, with_adapter: bool) -> Iterator[t
 
 def same_weights(one: PreTrainedModel, other: PreTrainedModel) -> bool:
     """Whether two models are the same function because their weights, adapters merged, are the same bits."""
-    mine, theirs = ([*plain_weights(network, with_adapter=True), *head_weights(network)] for network in (one, other))
-    if [name for name, _ in mine] != [name for name, _ in theirs]:
-        return False
-    return all(torch.equal(weight, wanted) for (_, weight), (_, wanted) in zip(mine, theirs, strict=True))
+    mine, theirs = (chain(plain_weights(network, with_adapter=True), head_weights(network)) for network in (one, other))
+    for found, wanted in zip_longest(mine, theirs):  # one weight at a time: merged, they are new numbers
+        if not found or not wanted or found[0] != wanted[0] or not torch.equal(found[1], wanted[1]):
+            return False
+    return True
 
 
 def head_weights(network: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:

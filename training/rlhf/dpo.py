@@ -79,7 +79,7 @@ def run(config: DPOConfig, work: Workspace) -> Iterator[StepMetrics]:
     references = References()
     reference = None if work.checkpoint else open_reference(work, tokenizer)
     references.is_start = reference is not None and same_weights(policy, reference)
-    prepare_training(policy, config, work.numerics, work.seed)
+    prepare_training(policy, config, work.numerics, work.seed, folder=work.input("policy"))
     if reference is not None:
         # the same weights are asked in the form in which they are trained, in 4 bits perhaps
         source = policy if references.is_start else reference

@@ -27,11 +27,7 @@ def check_quantisable(numerics: Numerics) -> None:
 
 
 def quantise(network: PreTrainedModel, numerics: Numerics) -> None:
-    """Turn the linear layers of the trunk into 4 bits where they are; heads, embeddings and norms stay as they are.
-
-    Raises ConfigError where that cannot be done.
-    """
-    check_quantisable(numerics)
+    """Turn the linear layers of the trunk into 4 bits where they are; heads, embeddings and norms stay as they are."""
     import bitsandbytes
 
     trunk = network.base_model
@@ -60,7 +56,7 @@ def full_weight(weight: Tensor) -> Tensor:
         return weight.detach()
     from bitsandbytes.functional import dequantize_4bit
 
-    return dequantize_4bit(weight.detach(), state).to(state.dtype)  # type: ignore[no-any-return]
+    return dequantize_4bit(weight.detach(), state).to(state.dtype)
 
 
 def unquantised(layer: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from training.rlhf import parallel
 from training.rlhf.adapters import Trained, prepare_training
 from training.rlhf.config import SFTConfig
 from training.rlhf.data import BatchCursor, Row, due, encode_rows, fill_rows, read_rows, required
@@ -55,7 +56,7 @@ def run(config: SFTConfig, work: Workspace) -> Iterator[StepMetrics]:
     tokenizer = load_tokenizer(work.input("policy"))
     model = load_policy(work.input("policy"), work.numerics)
     fit_to_tokenizer(model, tokenizer)
-    prepare_training(model, config, work.numerics, work.seed)
+    prepare_training(model, config, work.numerics, work.seed, folder=work.input("policy"))
     limit = context_limit(model.config, config.context_length)
     train = read_demonstrations(work, "train", tokenizer, limit)
     validation = read_demonstrations(work, "validation", tokenizer, limit)[: config.eval_rows]
@@ -82,10 +83,13 @@ def run(config: SFTConfig, work: Workspace) -> Iterator[StepMetrics]:
         learned = sum(sum(row.counts) for row in batch)
         loss_sum = 0.0
         optimizer.zero_grad()
-        for group in split_batch(batch, config.micro_batch_tokens):
+        mine = [batch[index] for index in parallel.share([len(row.ids) for row in batch])]
+        for group in split_batch(mine, config.micro_batch_tokens):
             loss = completion_loss(model, tokenizer, group, work) / learned
             loss.backward()
             loss_sum += float(loss.detach())
+        parallel.sum_gradients(weights)
+        [loss_sum] = parallel.total([loss_sum], work.numerics)
         rate = learning_rate_at(
             step, peak=config.learning_rate, schedule=config.schedule, warmup=config.warmup_steps, total=total
         )

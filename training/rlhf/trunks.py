@@ -16,7 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.pytorch_utils import Conv1D
 
 from training.rlhf.adapters import (
     Delta,
@@ -24,16 +23,17 @@ from training.rlhf.adapters import (
     difference,
     plain_weights,
     prepare_training,
+    quantise_beneath,
     read_adapter,
     set_adapter,
     trunk_sha256,
     twin,
+    weight_of,
 )
 from training.rlhf.config import FineTuningConfig
 from training.rlhf.errors import ModelError
 from training.rlhf.model import RewardModel, fit_to_tokenizer, load_policy, load_reward_model
 from training.rlhf.numerics import device_of
-from training.rlhf.quantise import quantise
 from training.rlhf.workspace import Workspace
 
 ROUNDING = 1e-4  # of a weight's largest number; how far a merged weight may be from base and adapter
@@ -119,13 +119,16 @@ class Trunks:
                 trunk.roles.append(name)
                 return delta
         network.to(device).requires_grad_(False)
+        given: Delta = {}
         if self.config.quantise_base:
-            quantise(network, self.work.numerics)
+            given = quantise_beneath(network, folder, self.work.numerics)
+            origins = {sha256: difference(delta, given) for sha256, delta in origins.items()}
+            origins[adapter.base_sha256 if adapter else own] = {}
             origins[trunk_sha256(network)] = {}
         head = network.get_output_embeddings()
         untied = head is not None and head.weight is not network.get_input_embeddings().weight
         self.loaded.append(Trunk(twin(network.base_model), head.weight if untied else None, origins, [name]))
-        return {}
+        return given
 
     def _with_adapter(self, network: PreTrainedModel, delta: Delta, *, trained: bool) -> PreTrainedModel:
         if trained:
@@ -173,17 +176,11 @@ def check_sum(network: PreTrainedModel, trunk: PreTrainedModel, delta: Delta, fo
         layer = name.removesuffix(".weight")
         wanted = weight.cpu()
         if layer in delta and layer != name:
-            wanted = wanted + product(delta, layer, turned=isinstance(trunk.get_submodule(layer), Conv1D))
+            wanted = wanted + weight_of(delta[layer], trunk.get_submodule(layer))
         if own[name].shape != wanted.shape or not close(own[name], wanted):
             raise ModelError(
                 f"{folder} has an adapter that does not belong to its weights ({name}); delete its adapter/"
             )
-
-
-def product(delta: Delta, layer: str, *, turned: bool) -> Tensor:
-    """What an adapter adds to a layer's weight; GPT-2 lays its weights out the other way round."""
-    added = delta[layer].up @ delta[layer].down
-    return added.T if turned else added
 
 
 def close(one: Tensor, other: Tensor) -> bool:

@@ -21,7 +21,6 @@ from training.rlhf.model import RewardModel, fit_to_tokenizer, load_policy, load
 from training.rlhf.optim import make_optimizer
 from training.rlhf.rollouts import load_models
 from training.rlhf.tokens import load_tokenizer
-from training.rlhf.trunks import product
 from training.rlhf.workspace import Workspace
 
 CPU = Numerics(device="cpu", threads=1)
@@ -144,7 +143,7 @@ def test_the_difference_of_two_adapters_is_an_adapter():
     one = {"a": Factors(torch.randn(2, 4), torch.randn(3, 2))}
     other = {"a": Factors(torch.randn(3, 4), torch.randn(3, 3)), "b": Factors(torch.randn(1, 4), torch.randn(3, 1))}
     found = adapters.difference(one, other)
-    dense = {name: product(found, name, turned=False) for name in found}
+    dense = {name: adapters.weight_of(factors, torch.nn.Linear(4, 3)) for name, factors in found.items()}
     torch.testing.assert_close(dense["a"], one["a"].up @ one["a"].down - other["a"].up @ other["a"].down)
     torch.testing.assert_close(dense["b"], -other["b"].up @ other["b"].down)
 
@@ -213,8 +212,14 @@ def made(tmp_path_factory):
         },
     }
     for stage, config in {"sft": SFT, "reward": REWARD, "ppo": PPO}.items():
-        assert world.run_here(world.run_json(stage, inputs[stage], folder / stage, config)) == 0
+        assert world.run_here(run_of(stage, inputs[stage], folder / stage, config)) == 0
     return folder, inputs
+
+
+def run_of(stage, inputs, output, config, dtype="float32"):
+    run = world.run_json(stage, inputs, output, config)
+    run["numerics"]["dtype"] = dtype
+    return run
 
 
 def opened(folder):
@@ -250,7 +255,7 @@ def test_the_first_ratio_is_1_and_the_first_kl_0(made):
 def test_stopped_and_resumed_with_an_adapter_it_ends_in_the_same_bytes(stage, stop_at, made, tmp_path, monkeypatch):
     folder, inputs = made
     config = {"sft": SFT, "reward": REWARD, "ppo": PPO}[stage]
-    run = world.run_json(stage, inputs[stage], tmp_path / "first", config)
+    run = run_of(stage, inputs[stage], tmp_path / "first", config)
     assert run_until(run, stop_at, monkeypatch) == 75
     [checkpoint] = world.events(tmp_path / "first", "checkpoint")
     state = load_file(tmp_path / "first" / checkpoint["path"] / "state.safetensors")
@@ -267,7 +272,7 @@ def test_stopped_and_resumed_with_an_adapter_it_ends_in_the_same_bytes(stage, st
 
 def test_dropout_in_adapters_resumes_to_the_same_bytes_too(made, tmp_path, monkeypatch):
     _, inputs = made
-    run = world.run_json("sft", inputs["sft"], tmp_path / "whole", {**SFT, "lora_dropout": 0.2})
+    run = run_of("sft", inputs["sft"], tmp_path / "whole", {**SFT, "lora_dropout": 0.2})
     assert world.run_here(run) == 0
     assert run_until({**run, "output": str(tmp_path / "first")}, 2, monkeypatch) == 75
     [checkpoint] = world.events(tmp_path / "first", "checkpoint")
@@ -280,7 +285,7 @@ def test_dropout_in_adapters_resumes_to_the_same_bytes_too(made, tmp_path, monke
 
 
 def loaded(inputs, output, **changes):
-    return load_models(Workspace.open(world.run_json("ppo", inputs, output, {**PPO, **changes})))
+    return load_models(Workspace.open(run_of("ppo", inputs, output, {**PPO, **changes})))
 
 
 def members(models):
@@ -370,7 +375,7 @@ def test_models_trained_by_adapters_on_a_third_one_share_a_trunk_all_the_same(ma
     """The SFT model and the reward model are both the base plus an adapter; the base itself is not there."""
     _, inputs = made
     sibling = {**inputs["reward"], "policy": inputs["sft"]["policy"]}
-    assert world.run_here(world.run_json("reward", sibling, tmp_path / "reward", REWARD)) == 0
+    assert world.run_here(run_of("reward", sibling, tmp_path / "reward", REWARD)) == 0
     given = {**inputs["ppo"], "reward_model": tmp_path / "reward" / "model"}
     models = loaded(given, tmp_path / "out")
     assert storages(models.value.network) == storages(models.reference)
@@ -382,7 +387,7 @@ def test_models_trained_by_adapters_on_a_third_one_share_a_trunk_all_the_same(ma
 def test_a_reward_model_of_another_trunk_gets_one_of_its_own_and_the_log_says_so(made, tmp_path):
     _, inputs = made
     config = {**REWARD, "lora_rank": 0, "learning_rate": 1e-3}
-    assert world.run_here(world.run_json("reward", inputs["reward"], tmp_path / "reward", config)) == 0
+    assert world.run_here(run_of("reward", inputs["reward"], tmp_path / "reward", config)) == 0
     models = loaded({**inputs["ppo"], "reward_model": tmp_path / "reward" / "model"}, tmp_path / "out")
     assert storages(models.policy) == storages(models.reference)
     assert storages(models.value.network) == storages(models.reward_model.network)
@@ -404,6 +409,34 @@ def test_an_adapter_that_is_not_of_the_weights_beside_it_is_refused(made, tmp_pa
         loaded({**inputs["ppo"], "reward_model": tmp_path / "moved"}, tmp_path / "out")
 
 
+# 4 bits
+
+
+def test_a_quantised_base_is_published_as_it_was_trained_and_quantised_again_to_the_same(tmp_path, monkeypatch):
+    """On bitsandbytes' CPU backend, which a run refuses because it is slow; the numbers are the same kind."""
+    pytest.importorskip("bitsandbytes")
+    monkeypatch.setattr(adapters, "check_quantisable", lambda numerics: None)
+    base = world.make_base(tmp_path / "base")
+    files = {
+        "demonstrations": world.write(tmp_path / "demonstrations.jsonl", world.demonstrations(14)),
+        "rankings": world.write(tmp_path / "rankings.jsonl", world.rankings(11)),
+    }
+    sft, reward = ({"train": files[name]} for name in ("demonstrations", "rankings"))
+    small = {"quantise_base": True}
+    assert world.run_here(run_of("sft", {**sft, "policy": base}, tmp_path / "sft", {**SFT, **small})) == 0
+    policy = tmp_path / "sft" / "model"
+    assert world.run_here(run_of("reward", {**reward, "policy": policy}, tmp_path / "reward", {**REWARD, **small})) == 0
+    given = {**sft, "policy": policy, "reference": policy, "reward_model": tmp_path / "reward" / "model"}
+    models = loaded(given, tmp_path / "out", **small)
+    assert type(models.policy.model.layers[0].mlp.up_proj.base_layer).__name__ == "Linear4bit"
+    assert all(storages(network) == storages(models.reference) for network in members(models).values())
+    ids = torch.tensor([[72, 101, 108, 108, 111, 256]])
+    for role in (models.policy, models.reference):
+        torch.testing.assert_close(role(ids).logits, opened(policy)(ids).logits, atol=1e-4, rtol=1e-3)
+    alone = load_reward_model(given["reward_model"], CPU)
+    torch.testing.assert_close(models.reward_model(ids), alone(ids), atol=1e-4, rtol=1e-3)
+
+
 # bfloat16
 
 
@@ -412,8 +445,7 @@ def test_bfloat16_products_over_float32_weights_stay_near_float32(made, tmp_path
     folder, inputs = made
     lines = {"sft": ("loss/train", SFT), "reward": ("loss/train", REWARD), "ppo": ("loss/value", PPO)}
     for stage, (name, config) in lines.items():
-        run = world.run_json(stage, inputs[stage], tmp_path / stage, config)
-        run["numerics"]["dtype"] = "bfloat16"
+        run = run_of(stage, inputs[stage], tmp_path / stage, config, dtype="bfloat16")
         assert world.run_here(run) == 0, world.events(tmp_path / stage, "failed")
         exact, rough = dict(world.steps(folder / stage)), dict(world.steps(tmp_path / stage))
         assert rough[1][name] != exact[1][name]

@@ -91,7 +91,7 @@ def prepare_training(
 def quantise_beneath(network: PreTrainedModel, folder: Path | None, numerics: Numerics) -> Delta:
     """Quantise a trunk without the adapter that was merged into it, which is returned: 4 bits would drown it.
 
-    What is left is the trunk that the adapter was trained on, to rounding; if that was in 4 bits, it is so again.
+    What is left is the trunk that the adapter was trained on, to rounding, and so it is in 4 bits.
     """
     check_quantisable(numerics)
     adapter = read_adapter(folder, network) if folder else None

@@ -79,7 +79,7 @@ def run(config: RewardConfig, work: Workspace) -> Iterator[StepMetrics]:
     model = reward_model_from_policy(work.input("policy"), work.numerics, work.seed)
     model.shift = 0.0
     fit_to_tokenizer(model.network, tokenizer)
-    prepare_training(model, config, work.numerics, work.seed)
+    prepare_training(model, config, work.numerics, work.seed, folder=work.input("policy"))
     limit = context_limit(model.network.config, config.context_length)
     train = read_rankings(work, "train", tokenizer, limit, config)
     validation = read_rankings(work, "validation", tokenizer, limit, config)[: config.eval_rows]

@@ -7,12 +7,12 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.training.assets import Rows, make_assets
-from benchmarks.training.cases import Case, Comparison
+from benchmarks.training.cases import Case, Comparison, Mode
 from benchmarks.training.figures import Record, digits, line, median
 from benchmarks.training.peer_environment import NoPeer, peer_python
 from benchmarks.training.process import ChildFailed, run_child
@@ -57,15 +57,17 @@ class Bench:
         """All measurements of a case: in every run each side in turn, so that a change of the machine meets both."""
         spec = self.spec(case)
         todo: list[tuple[str, str, Callable[[], Record]]] = []
+
+        def add(side: str, python: Path, module: str, modes: Mapping[str, Mode]) -> None:
+            for name, mode in modes.items():
+                todo.append((side, name, self.measurement(python, module, spec | {"mode": mode})))
+
         if self.options.side != "theirs":
-            for name, mode in case.ours.items():
-                todo.append(("ours", name, self.measurement(self.ours_python, "ours", spec | {"mode": mode})))
+            add("ours", self.ours_python, "ours", case.ours)
         if self.options.side != "ours":
-            for name, mode in case.theirs.items():
-                todo.append(("theirs", name, self.measurement(self.theirs_python, "peer", spec | {"mode": mode})))
+            add("theirs", self.theirs_python, "peer", case.theirs)
         if self.options.side != "theirs" and spec["stage"] != "generate":
-            for name, mode in case.ours.items():
-                todo.append(("floor", name, self.measurement(self.ours_python, "floor", spec | {"mode": mode})))
+            add("floor", self.ours_python, "floor", case.ours)
         measured: Measured = defaultdict(list)
         for known in self.known(case.bench):
             measured[known["side"], known["mode"]].append(known)
@@ -176,16 +178,17 @@ def report(case: Case, measured: Measured) -> Iterator[Record]:
 def compared(case: Case, item: Comparison, theirs: str, ours: list[Record], others: list[Record]) -> Iterator[Record]:
     """Rates, then peak memory, of one comparison."""
     setting = item.setting if theirs in item.setting or theirs == "default" else f"{item.setting}: {theirs}"
-    more = {
+    more: dict[str, Any] = {
         "modes": {"ours": item.ours, "theirs": theirs},
         "versions": ours[-1]["versions"] | others[-1]["versions"],
         "other_load": max((record.get("other_load") or 0.0) for record in [*ours, *others]),
     }
-    for name, aim in (case.rates or {"": item.aim}).items():
+    aims: Mapping[str, float | None] = case.rates or {"": item.aim}
+    for name, aim in aims.items():
         shown = ", ".join(part for part in (name, setting) if part)
         yield line(case.bench, shown, rates(ours, name), rates(others, name), case.unit, aim=aim, **more)
-    peaks = [[record["peak_mib"] for record in records] for records in (ours, others)]
-    yield line(f"{case.bench}: peak memory", setting, *peaks, "MiB", aim=MEMORY_AIM, less_is_better=True, **more)
+    mine, other = ([record["peak_mib"] for record in records] for records in (ours, others))
+    yield line(f"{case.bench}: peak memory", setting, mine, other, "MiB", aim=MEMORY_AIM, less_is_better=True, **more)
 
 
 def brief(record: Record) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import transformers
 import trl
-from datasets import Dataset
+from datasets import Dataset  # type: ignore[import-untyped]
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -31,7 +31,7 @@ SLOW_STEP_SECONDS = 20.0
 SIDES = ("chosen", "rejected")
 
 
-class Clock(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
+class Clock(TrainerCallback):
     """Counts real tokens and stamps each optimiser step; stops the trainer when it has measured long enough.
 
     The first step warms up and does not count, unless it alone takes so long that warming up is nothing beside it.

@@ -14,7 +14,7 @@ from django.utils import timezone
 from annotation.fields import Category
 from annotation.models import Demonstration, Origin, Project, Ranking, TaskKind
 from annotation.pace import days_left, pace, quantile
-from annotation.selectors.queue import queue_counts
+from annotation.selectors.queue import tasks_in_work
 from annotation.selectors.queue_settings import kind_settings
 from annotation.selectors.taken import labels_taken
 
@@ -56,14 +56,14 @@ def queue_health(project: Project) -> tuple[list[date], list[KindHealth]]:
     """Return the days shown, the oldest first, and how each kind of task does."""
     days = last_days()
     a_day, seconds = labels_a_day(project, days), seconds_a_label(project)
-    counts, taken, settings = queue_counts(project), labels_taken(project), kind_settings(project)
+    in_work, taken, settings = tasks_in_work(project), labels_taken(project), kind_settings(project)
     found = []
     for kind in TaskKind:
         health = KindHealth(kind=kind.value, label=str(kind.label), a_day=a_day[kind], pace=pace(a_day[kind]))
         health.median_seconds = quantile(seconds[kind], 0.5)
         health.p90_seconds = quantile(seconds[kind], 0.9)
         health.backlog = {category: count.waiting for category, count in taken[kind].items() if count.waiting}
-        health.in_work = counts[kind].in_work
+        health.in_work = in_work.get(kind, 0)
         health.labels = max(0, sum(count.taken for count in taken[kind].values()) - health.in_work)
         health.target_labels = target = settings[kind].target_labels
         wanted = health.waiting + health.in_work if target is None else target - health.labels

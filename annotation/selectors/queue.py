@@ -39,12 +39,17 @@ def queue_counts(project: Project) -> dict[str, KindCounts]:
         setattr(counts[kind], state, number)
         if state == TaskState.OPEN:
             counts[kind].open_slots = slots or 0
+    for kind, number in tasks_in_work(project).items():
+        counts[kind].in_work = number
+    return counts
+
+
+def tasks_in_work(project: Project) -> dict[str, int]:
+    """How many leases are out now, by kind of task."""
     live = Assignment.objects.filter(
         Q(status=AssignmentStatus.LEASED, lease_until__gte=Now()), task__project=project
     ).order_by()
-    for kind, number in live.values_list("task__kind").annotate(number=Count("id")):
-        counts[kind].in_work = number
-    return counts
+    return dict(live.values_list("task__kind").annotate(number=Count("id")))
 
 
 def waiting_for(labeler: Membership) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,6 +18,8 @@ COUNTED_AFRESH_UP_TO = 2000
 """Below so many slots counting takes a millisecond, and every task is chosen by counts that are exact."""
 SECONDS_KEPT = 10
 """Beyond that, quotas may be held against counts so old: they say which way to steer, not who gets what."""
+SECONDS_USED = 600
+"""Older counts serve whoever asks while somebody counts anew, so that not everyone counts at once."""
 log = logging.getLogger(__name__)
 
 
@@ -32,13 +35,17 @@ Counts = Mapping[str, Mapping[str, Taken]]
 
 def labels_taken(project: Project) -> Counts:
     """Return {kind: {category: counts}} of the project's tasks, in a large project as it was some seconds ago."""
+    key = f"labels-taken:{project.pk}"
     try:
-        kept = cache.get(key := f"labels-taken:{project.pk}")
-        if kept is not None:
+        counted_at, kept = cache.get(key, (0.0, None))
+        is_fresh = time.time() - counted_at < SECONDS_KEPT
+        if kept is not None and (is_fresh or not cache.add(f"{key}:counting", True, SECONDS_KEPT)):
             return with_every_kind(kept)
         counted = count_taken(project)
         if sum(sum(count) for kind in counted.values() for count in kind.values()) > COUNTED_AFRESH_UP_TO:
-            cache.set(key, counted, SECONDS_KEPT)
+            cache.set(key, (time.time(), counted), SECONDS_USED)
+        elif kept is not None:
+            cache.delete(key)
     except (RedisError, OSError):
         log.warning("the cache is away: labels are counted for each task anew")
         counted = count_taken(project)

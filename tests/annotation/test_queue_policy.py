@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -115,6 +116,20 @@ def test_a_large_project_is_not_counted_for_every_task(
         assert labels_taken(project) == before
     assert len(captured) == 0
     assert worked_off(alice, 5)[-1] == late, "a category that is not counted yet is starved"
+
+
+def test_while_somebody_counts_the_others_use_what_was_counted_before(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taken_module, "COUNTED_AFRESH_UP_TO", 3)
+    waiting(project, "chat", 4)
+    before = labels_taken(project)
+    monkeypatch.setattr(taken_module, "SECONDS_KEPT", 0)
+    waiting(project, "chat", 1)
+    cache.add(f"labels-taken:{project.pk}:counting", True, 60)
+    assert labels_taken(project) == before
+    cache.delete(f"labels-taken:{project.pk}:counting")
+    assert labels_taken(project)["demonstration"]["chat"].waiting == 5
 
 
 def test_the_next_task_of_many_categories_costs_the_same_whatever_they_hold(project: Project) -> None:

@@ -11,6 +11,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotation.formats.trl import write_preference as preference_pairs
+from annotation.formats.trl import write_prompt_completion as prompt_completion
 from annotation.models import Membership, Project
 from annotation.selectors.rows import QueryProblem
 from tests.factories import ProjectFactory, PromptFactory, RankingTaskFactory, lease
@@ -18,7 +20,6 @@ from tests.training.labels import demonstrate, demonstrations, rank, submit_demo
 from training import files
 from training.documents import corpus_rows, documents_of
 from training.errors import SnapshotError
-from training.exports import preference_pairs, prompt_completion
 from training.files import FileStoreError
 from training.models import Snapshot, SnapshotLabel
 from training.selectors.snapshots import export_lines, snapshot_preview, snapshot_rows

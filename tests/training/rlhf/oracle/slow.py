@@ -104,3 +104,22 @@ def value_loss(new: list[float], old: list[float], target: list[float], cliprang
         kept = old_value + min(max(value - old_value, -cliprange), cliprange)
         errors.append(max((value - wanted) ** 2, (kept - wanted) ** 2) / 2)
     return sum(errors) / len(errors)
+
+
+def plackett_luce_loss(scores: list[float], ranks: list[int], ties: str = "drop") -> float:
+    """-log P of a ranking over K - 1, by going through every order that the ranks allow (Plackett 1975).
+
+    P of an order: the best is chosen from all, the next from the rest, each with exp(score) over the sum. Tied answers:
+    their orders' probabilities summed (drop), or the mean of their losses (half).
+    """
+    losses = []
+    for order in itertools.permutations(range(len(scores))):
+        if any(ranks[one] > ranks[next_one] for one, next_one in itertools.pairwise(order)):
+            continue
+        left, loss = list(order), 0.0
+        while left:
+            loss -= scores[left[0]] - math.log(sum(math.exp(scores[index]) for index in left))
+            left.pop(0)
+        losses.append(loss)
+    total = sum(losses) / len(losses) if ties == "half" else -math.log(sum(math.exp(-loss) for loss in losses))
+    return total / (len(scores) - 1)

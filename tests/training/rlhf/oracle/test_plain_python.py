@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.training.rlhf.oracle import slow
 from training.rlhf.data import length_mask
-from training.rlhf.losses import Pairs, ranked_pairs, ranking_loss, token_cross_entropy
+from training.rlhf.losses import Pairs, plackett_luce_loss, ranked_pairs, ranking_loss, token_cross_entropy
 from training.rlhf.ppo_losses import policy_loss, token_entropy, token_logprobs, value_loss
 from training.rlhf.rewards import estimate_advantages, kl_per_token, token_rewards, whiten
 
@@ -71,6 +71,16 @@ def test_ranking_loss(seed, ties):
     fast = ranking_loss(torch.cat(scores), flat_pairs(ranks, ties), ties=ties, tie_margin=0.5) / len(ranks)
     expected = slow.ranking_loss([(of.tolist(), rank) for of, rank in zip(scores, ranks, strict=True)], ties)
     assert float(fast) == close(expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, ties=st.sampled_from(["drop", "half"]))
+def test_plackett_luce_loss(seed, ties):
+    draw = Draw(seed)
+    ranks = [1, *draw.whole(1, 4, 3).tolist(), 4]
+    scores = draw.normal(len(ranks))
+    fast = plackett_luce_loss(scores, ranks, ties=ties)
+    assert float(fast) == close(slow.plackett_luce_loss(scores.tolist(), ranks, ties))
 
 
 @settings(max_examples=20, deadline=None)

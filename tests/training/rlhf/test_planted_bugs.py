@@ -33,8 +33,8 @@ pytestmark = pytest.mark.xdist_group("planted bugs")  # they share what was show
 
 SETTINGS = {
     "total_updates": 1,
-    "rollouts_per_update": 16,
-    "minibatch_size": 16,
+    "rollouts_per_update": 24,
+    "minibatch_size": 24,
     "micro_batch_tokens": 100,
     "max_new_tokens": 6,
     "temperature": 0.7,

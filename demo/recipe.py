@@ -57,8 +57,8 @@ FULL: Final = Recipe(
     prompts={"sft": 260, "rm": 360, "ppo": 200, "eval": 150},
     held_out_rankings=0.2,
     answers=4,
-    # One labeler a prompt, as most of InstructGPT's comparisons had: more prompts teach more than second opinions.
-    overlap=1,
+    # Two labelers a prompt: the prompts are all that there are, and a second opinion takes some of the noise out.
+    overlap=2,
     pretrain={
         "context_length": CONTEXT,
         "vocab_size": 900,
@@ -86,7 +86,7 @@ FULL: Final = Recipe(
     reward={
         "learning_rate": 1e-3,
         "warmup_steps": 5,
-        "batch_size": 8,
+        "batch_size": 16,
         "epochs": 2,
         "weight_decay": 0.1,
         "adam_eps": 1e-8,

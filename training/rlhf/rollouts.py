@@ -234,12 +234,6 @@ class Rollouts:
             select.to(device),
         )
 
-    def scored_ids(self, eos_token_id: int) -> Tensor:
-        """(B, T) as a reward model reads them: the last token of an answer is EOS, there or not."""
-        ids = self.ids.clone()
-        ids[torch.arange(len(ids)), self.lengths - 1] = eos_token_id
-        return ids
-
 
 def sample_rollouts(
     models: Models,

@@ -199,8 +199,8 @@ def test_a_wide_table_of_the_guidelines_scrolls_by_keyboard(open_browser, scene)
 
 
 def scrolled(region: Locator) -> bool:
-    """Asked from here, again and again: a function that the page itself polls is text that it evaluates, and the content
-    policy forbids that wherever the first look comes too early."""
+    """Asked from here, again and again: what the page itself polls is text that it evaluates, and the content policy
+    forbids that wherever the first look comes too early."""
     deadline = time.monotonic() + 20
     while not region.evaluate("element => element.scrollLeft > 0"):
         if time.monotonic() > deadline:

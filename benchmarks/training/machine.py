@@ -16,6 +16,7 @@ import torch
 import transformers
 
 from benchmarks.training.process import child_main
+from training.rlhf.numerics import medium_keeps_float32
 
 SHAPE = (2048, 384, 1120)  # a product of the base model: tokens, hidden, feed-forward
 PRODUCTS = (("float32 highest", torch.float32, "highest"), ("float32 medium", torch.float32, "medium"))
@@ -25,6 +26,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(spec["threads"])
     products = {name: gflops(dtype, matmul, spec["device"]) for name, dtype, matmul in PRODUCTS}
     products["bfloat16"] = gflops(torch.bfloat16, "highest", spec["device"])
+    keeps_digits = spec["device"] == "cuda" or medium_keeps_float32()  # else it is bfloat16 under another name
     return {
         "device": torch.cuda.get_device_name() if spec["device"] == "cuda" else processor(),
         "cores": os.cpu_count(),
@@ -32,7 +34,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "capability": "" if spec["device"] == "cuda" else torch.backends.cpu.get_cpu_capability(),
         "gflops": {name: round(value, 1) for name, value in products.items()},
         "bfloat16_pays": products["bfloat16"] > 1.2 * max(products["float32 highest"], products["float32 medium"]),
-        "medium_pays": products["float32 medium"] > 1.2 * products["float32 highest"],
+        "medium_pays": keeps_digits and products["float32 medium"] > 1.2 * products["float32 highest"],
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

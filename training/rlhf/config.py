@@ -60,9 +60,9 @@ class Numerics:
     """bfloat16 computes under autocast; the weights and the optimiser stay float32 either way. auto takes it where the
     processor multiplies in it: a GPU that can, a CPU with AVX-512 BF16 or AMX."""
 
-    matmul: str = setting("medium", choices=("highest", "high", "medium"))
-    """Precision of float32 products. medium sends a CPU's to oneDNN (twice as fast on AMD, at float32 accuracy there;
-    a CPU with AMX may round to bfloat16); a GPU uses TF32 for high and medium."""
+    matmul: str = setting("auto", choices=("auto", "highest", "high", "medium"))
+    """Precision of float32 products. auto takes the fastest that keeps float32's digits: on a CPU medium (oneDNN, twice
+    as fast on AMD) where it does, else highest, as with AMX, whose medium rounds to bfloat16; on a GPU TF32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from training.rlhf.config import Numerics
-from training.rlhf.numerics import multiplies_bfloat16, settled
+from training.rlhf.numerics import apply_numerics, medium_keeps_float32, multiplies_bfloat16, settled
 from training.rlhf.workspace import Workspace
 
 
@@ -29,3 +29,25 @@ def test_a_cpu_that_says_it_multiplies_bfloat16_does() -> None:
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     if flags:
         assert multiplies_bfloat16(torch.device("cpu")) == ("avx512_bf16" in flags or "amx_tile" in flags)
+
+
+def test_float32_means_float32_whatever_the_cpu_makes_of_medium() -> None:
+    """With AMX, oneDNN's medium rounds the operands of a float32 product to bfloat16: a tenth, and nobody is told."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    numerics = Numerics(device="cpu", threads=1)
+    decided = settled(numerics).matmul
+    assert decided == ("medium" if medium_keeps_float32() else "highest")
+    if "amx_tile" in flags:
+        assert decided == "highest"
+    before = torch.get_float32_matmul_precision()
+    try:
+        apply_numerics(numerics, seed=1)
+        left, right = torch.randn(64, 256), torch.randn(32, 256)
+        product = torch.nn.functional.linear(left, right)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert (product - torch.nn.functional.linear(left.double(), right.double())).abs().max() < 1e-3
+
+
+def test_a_precision_that_was_asked_for_is_taken() -> None:
+    assert settled(Numerics(device="cpu", matmul="medium")).matmul == "medium"

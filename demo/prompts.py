@@ -57,7 +57,9 @@ TWO_FACTS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "en": (
         ("tell", "open_qa", "Tell me {noun} and {noun2} of {n}."),
         ("know", "open_qa", "I want to know {noun} and {noun2} of {n}."),
+        ("what", "open_qa", "What are {noun} and {noun2} of {n}?"),
         ("sign", "generation", "Write a sign with {noun} and {noun2} of {n}."),
+        ("card", "generation", "Write a card with {noun} and {noun2} of {n}."),
         ("line", "generation", "Write a line for the newspaper: {noun} and {noun2} of {n}."),
         ("sum", "summarization", 'Sum up this note: "{s} Many people know it. {s2}"'),
     ),
@@ -74,7 +76,7 @@ ANY_TWO: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "zh": (("two", "brainstorming", "请说两件关于{n}的事。"),),
 }
 
-POOLS: Final = {"eval": 150, "sft": 260, "rm": 360, "ppo": 200}
+POOLS: Final = {"eval": 150, "sft": 260, "rm": 520, "ppo": 200}
 """Prompts of each pool; what is left over is asked and answered in the pretraining corpus only."""
 CHINESE_SHARE: Final = 0.1
 CATEGORY_SHARE: Final = {

@@ -54,7 +54,7 @@ CONTEXT: Final = 160
 FULL: Final = Recipe(
     documents=33_000,  # about 26,000 different ones: a corpus keeps each once
     validation_documents=300,
-    prompts={"sft": 260, "rm": 360, "ppo": 200, "eval": 150},
+    prompts={"sft": 260, "rm": 520, "ppo": 200, "eval": 150},
     held_out_rankings=0.2,
     answers=4,
     # Two labelers a prompt: the prompts are all that there are, and a second opinion takes some of the noise out.

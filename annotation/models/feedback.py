@@ -43,6 +43,11 @@ class Question(models.Model):
     def __str__(self) -> str:
         return f"question {self.id}"
 
+    @property
+    def latest(self) -> QuestionMessage | None:
+        """The newest message. Of messages that were read together with the threads, where they were."""
+        return max(self.messages.all(), key=lambda message: message.pk, default=None)
+
 
 class QuestionMessage(models.Model):
     """A message of a thread. Added, never edited."""

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError
 
 from annotation.models import Assignment, AuditEvent, FormVersion, Membership, Project, Ranking
@@ -116,13 +117,11 @@ def test_flags_of_ones_own_come_back_from_a_file(ranking: Assignment, ada: Membe
     project = ranking.task.project
     publish(project, ada, own_flags=[{"key": "too_long", "label": "Too long"}])
     rank(ranking, [1, 2, 3], form_version=2, flags=["too_long"])
-    publish(project, ada, own_flags=[])
+    publish(project, ada, own_flags=[], flags=[])
     assert flags_known(project)[-1] == "too_long"  # asked once, known for ever
     line = (
         b'{"prompt": "What is dew?", "completions": [{"content": "a", "flags": ["too_long"]}, "b"], "ranks": [1, 2]}\n'
     )
-    from django.core.files.uploadedfile import SimpleUploadedFile
-
     file = SimpleUploadedFile("rankings.jsonl", line)
     batch = import_file(
         project=project, filename="rankings.jsonl", kind="rankings", file=file, pool="rm", source="a test", by=ada

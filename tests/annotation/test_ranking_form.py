@@ -86,7 +86,7 @@ def test_what_is_said_of_a_prompt_is_held_to_the_form() -> None:
     assert checked_answers(form, said) == {"ambiguous": True, "audience": "child"}
     assert list(checked_answers(form, {"note": "a", "audience": "expert"})) == ["audience", "note"]
     for wrong, words in (
-        ({}, "Answer “For whom?”"),
+        ({}, "Answer “For whom\\?”"),
         ({"audience": "dog"}, "one of its choices"),
         ({"audience": ["child"]}, "one of its choices"),
         ({"audience": "child", "ambiguous": "yes"}, "yes or no"),

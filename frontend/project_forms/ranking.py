@@ -109,8 +109,9 @@ class FormEditor:
         """New rows to write in, after what was sent has been read."""
         for rows in (self.flags, self.questions):
             rows.data = rows.data.copy()
-            filled = min(MAX_OWN, rows.total_form_count() + SPARE_ROWS)
-            rows.data[f"{rows.prefix}-TOTAL_FORMS"] = str(filled)
+            written = [place for place, form in enumerate(rows.forms, start=1) if form["key"].data or form["label"].data]
+            wanted = max(written, default=0) + SPARE_ROWS
+            rows.data[f"{rows.prefix}-TOTAL_FORMS"] = str(min(MAX_OWN, wanted))
             rows.__dict__.pop("forms", None)
             rows.__dict__.pop("management_form", None)
 

@@ -69,6 +69,15 @@ class PublishShape(serializers.Serializer):
         return super().get_fields() | {"fields": FieldsShape()}
 
 
+class PublishAsk(serializers.Serializer):
+    """As `PublishShape` is sent; what is in the form is checked, in words, by `annotation.ranking_form`."""
+
+    based_on = serializers.IntegerField(min_value=0)
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        return super().get_fields() | {"fields": serializers.JSONField(source="form")}
+
+
 class Forms(ProjectView):
     allowed = {
         "GET": (Capability.READ_GUIDELINES, Scope.READ),
@@ -83,9 +92,12 @@ class Forms(ProjectView):
     @extend_schema(request=PublishShape, responses={201: FormVersionShape, **PROBLEMS})
     def post(self, request: Request, slug: str) -> ApiResponse:
         """Publish the next version of the ranking form. Labels keep the version that they were made under."""
-        based_on = serializers.IntegerField(min_value=0).run_validation(request.data.get("based_on"))
-        fields = request.data.get("fields")
-        form = form_publish(project=self.access.project, fields=fields, based_on=based_on, by=actor(request))
+        asked = PublishAsk(data=request.data)
+        asked.is_valid(raise_exception=True)
+        sent = asked.validated_data
+        form = form_publish(
+            project=self.access.project, fields=sent["form"], based_on=sent["based_on"], by=actor(request)
+        )
         return ApiResponse(as_row(form), status=status.HTTP_201_CREATED)
 
 

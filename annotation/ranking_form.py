@@ -105,7 +105,8 @@ KEYS = frozenset({"rating", "flags", "own_flags", "prompt_fields", "allow_ties",
 def checked_scale(rating: object) -> dict[str, int]:
     if rating is None:
         return {"minimum": RATING_MIN, "maximum": RATING_MAX}
-    low, high = (rating.get("minimum"), rating.get("maximum")) if isinstance(rating, Mapping) else (None, None)
+    low: Any = rating.get("minimum") if isinstance(rating, Mapping) else None
+    high: Any = rating.get("maximum") if isinstance(rating, Mapping) else None
     if not (whole(low) and whole(high) and LOWEST_RATING <= low < high <= HIGHEST_RATING):
         words = _("The scale goes from a whole number to a higher one, within %(low)s to %(high)s.")
         raise FormProblem(words % {"low": LOWEST_RATING, "high": HIGHEST_RATING})
@@ -251,10 +252,8 @@ def checked_answer(question: AskedField, value: object) -> Any:
 
 def differences(before: Form, after: Form) -> list[str]:
     """What changed from one version to the next, a sentence each."""
-    return [*scale_differences(before, after), *flag_differences(before, after)] + [
-        *question_differences(before, after),
-        *switch_differences(before, after),
-    ]
+    parts = (scale_differences, flag_differences, question_differences, switch_differences)
+    return [sentence for part in parts for sentence in part(before, after)]
 
 
 def scale_differences(before: Form, after: Form) -> list[str]:

@@ -37,7 +37,7 @@ class Tab(NamedTuple):
     icon: str
     capability: Capability
     url: str = ""
-    count: int = 0
+    waiting: int = 0
 
 
 TABS = (
@@ -72,7 +72,7 @@ def with_counts(access: ProjectAccess, tabs: list[Tab]) -> list[Tab]:
         counts["history"] = news_for(access.membership)
     if access.can(Capability.REVIEW):
         counts["questions"] = open_questions(access.project)
-    return [tab._replace(count=counts.get(tab.name, 0)) for tab in tabs]
+    return [tab._replace(waiting=counts.get(tab.name, 0)) for tab in tabs]
 
 
 def as_user(user: AbstractBaseUser | AnonymousUser) -> User:

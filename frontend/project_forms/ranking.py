@@ -64,17 +64,16 @@ class OwnQuestionForm(OwnFlagForm):
 class RowSet(forms.BaseFormSet):
     """Rows that each may be left empty."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, auto_id="id_%s", **kwargs)
-
     def rows(self) -> list[dict[str, Any]]:
         """What was filled in. The rows must be valid."""
         said = [form.cleaned_data for form in self.forms]
         return [row for row in said if row.get("key", "").strip() or row.get("label", "").strip()]
 
 
-OwnFlags = forms.formset_factory(OwnFlagForm, formset=RowSet, extra=SPARE_ROWS, max_num=MAX_OWN, absolute_max=MAX_OWN)
-OwnQuestions = forms.formset_factory(
+OwnFlags: type[RowSet] = forms.formset_factory(
+    OwnFlagForm, formset=RowSet, extra=SPARE_ROWS, max_num=MAX_OWN, absolute_max=MAX_OWN
+)
+OwnQuestions: type[RowSet] = forms.formset_factory(
     OwnQuestionForm, formset=RowSet, extra=SPARE_ROWS, max_num=MAX_OWN, absolute_max=MAX_OWN
 )
 
@@ -85,8 +84,8 @@ class FormEditor:
     def __init__(self, data: QueryDict | None, fields: Mapping[str, Any], version: int) -> None:
         start = initial_of(fields)
         self.form = RankingFormForm(data, initial=start["form"] | {"based_on": version})
-        self.flags = OwnFlags(data, initial=start["flags"], prefix="flag")
-        self.questions = OwnQuestions(data, initial=start["questions"], prefix="question")
+        self.flags: RowSet = OwnFlags(data, initial=start["flags"], prefix="flag")
+        self.questions: RowSet = OwnQuestions(data, initial=start["questions"], prefix="question")
 
     def is_valid(self) -> bool:
         return all([self.form.is_valid(), self.flags.is_valid(), self.questions.is_valid()])
@@ -107,13 +106,19 @@ class FormEditor:
 
     def again(self) -> None:
         """New rows to write in, after what was sent has been read."""
-        for rows in (self.flags, self.questions):
-            rows.data = rows.data.copy()
-            written = [place for place, form in enumerate(rows.forms, start=1) if form["key"].data or form["label"].data]
-            wanted = max(written, default=0) + SPARE_ROWS
-            rows.data[f"{rows.prefix}-TOTAL_FORMS"] = str(min(MAX_OWN, wanted))
-            rows.__dict__.pop("forms", None)
-            rows.__dict__.pop("management_form", None)
+        self.flags, self.questions = with_spare_rows(self.flags), with_spare_rows(self.questions)
+
+
+def with_spare_rows(rows: RowSet) -> RowSet:
+    """The rows as they were sent, with as many empty ones at their end as a fresh page has."""
+    data = QueryDict(mutable=True)
+    data.update(rows.data)  # type: ignore[arg-type]
+    forms = enumerate(rows.forms, start=1)
+    filled = max((place for place, row in forms if row["key"].data or row["label"].data), default=0)
+    data[f"{rows.prefix}-TOTAL_FORMS"] = str(min(MAX_OWN, filled + SPARE_ROWS))
+    again = type(rows)(data, initial=rows.initial, prefix=rows.prefix)
+    again.is_valid()
+    return again
 
 
 def question_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -426,5 +426,6 @@ def guidelines(request: HttpRequest, slug: str) -> HttpResponse:
         raise Http404
     context = {"access": access, "section": "guidelines", "versions": versions, "shown": shown}
     context["may_edit"] = access.can(Capability.EDIT_GUIDELINES)
-    context["waiting"] = guideline_to_acknowledge(access.membership) if access.can(Capability.LABEL) else None
+    if access.membership is not None and access.can(Capability.LABEL):
+        context["waiting"] = guideline_to_acknowledge(access.membership)
     return render(request, "frontend/labeling/guidelines.html", context)

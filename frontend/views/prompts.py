@@ -137,7 +137,7 @@ def with_feedback(labels: list[AnyLabel]) -> list[AnyLabel]:
     """The labels, each with what reviewers said of it as `feedback`."""
     found = feedback_on([label.assignment_id for label in labels])
     for label in labels:
-        label.feedback = found[label.assignment_id]  # type: ignore[union-attr]
+        label.feedback = found[label.assignment_id]  # type: ignore[attr-defined]
     return labels
 
 

@@ -18,7 +18,12 @@ def test_a_program_publishes_a_form_and_labels_under_what_it_was_shown(ada: Memb
     (first,) = program.get("forms/").json()["versions"]
     question = {"key": "ambiguous"}
     fields = first["fields"] | {"allow_partial": True, "prompt_fields": [question]}
-    assert program.send("POST", "forms/", fields=fields | {"flags": ["cute"]}, based_on=1).status_code == 400
+    for wrong in (
+        {"fields": fields | {"flags": ["cute"]}, "based_on": 1},
+        {"fields": [], "based_on": 1},
+        {"based_on": 1},
+    ):
+        assert program.send("POST", "forms/", **wrong).status_code == 400, wrong
     made = program.send("POST", "forms/", fields=fields, based_on=1)
     assert (made.status_code, made.json()["version"]) == (201, 2)
     stale = program.send("POST", "forms/", fields=fields, based_on=1)
@@ -59,7 +64,10 @@ def test_a_question_and_its_answer(rex: Membership, ada: Membership) -> None:
     assert leading.send("POST", f"questions/{row['id']}/answer/", body="Spring.").status_code == 201
     assert leading.get("questions/", state="open").json()["results"] == []
     thread = asking.get(path + "feedback/").json()["question"]
-    assert [(said["by"], said["body"]) for said in thread["messages"]] == [("labeler", "Which tide?"), ("lead", "Spring.")]
+    assert [(said["by"], said["body"]) for said in thread["messages"]] == [
+        ("labeler", "Which tide?"),
+        ("lead", "Spring."),
+    ]
     assert leading.send("POST", f"questions/{row['id']}/resolve/").json()["state"] == "resolved"
 
 

@@ -47,7 +47,17 @@ EMPTY = (
     *("loop/", "runs/", "models/", "snapshots/", "prompts/", "label/", "history/", "queue/", "queue/review/"),
     *("questions/", "form/"),
 )
-OF_RESEARCHER = ("loop/", "runs/", "models/", "snapshots/", "snapshots/new/", "prompts/", "tokens/", "guidelines/", "form/")
+OF_RESEARCHER = (
+    "loop/",
+    "runs/",
+    "models/",
+    "snapshots/",
+    "snapshots/new/",
+    "prompts/",
+    "tokens/",
+    "guidelines/",
+    "form/",
+)
 OF_REVIEWER = (
     *("loop/", "runs/", "snapshots/", "prompts/", "guidelines/", "guidelines/edit/", "label/", "tokens/"),
     *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "queue/comparisons/"),

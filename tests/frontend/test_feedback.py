@@ -55,12 +55,15 @@ def test_without_script_a_question_takes_the_draft_along(as_, scene):
 def test_by_script_only_the_thread_is_drawn_anew(as_, scene):
     client = as_(scene.alice)
     assignment = start(client, scene, "demonstration")
-    answer = client.post(address(scene, assignment, "question/"), {"question": "<b>Why</b>?"}, headers={"HX-Request": "true"})
+    answer = client.post(
+        address(scene, assignment, "question/"), {"question": "<b>Why</b>?"}, headers={"HX-Request": "true"}
+    )
     html = answer.content.decode()
     assert answer.status_code == 200 and html.lstrip().startswith("<details") and "&lt;b&gt;Why" in html
     assignment.refresh_from_db()
     assert assignment.draft == {}
-    refused = client.post(address(scene, assignment, "question/"), {"question": ""}, headers={"HX-Request": "true"})
+    url, by_script = address(scene, assignment, "question/"), {"HX-Request": "true"}
+    refused = client.post(url, {"question": ""}, headers=by_script)
     assert refused.status_code == 422 and "is empty" in refused.content.decode()
 
 
@@ -191,7 +194,10 @@ def test_changed_guidelines_come_between_and_the_draft_waits(as_, scene):
     html = client.get(read).content.decode()
     assert "you have read version 1" in html
     assert "<ins>" in html and "Never use the word &lt;b&gt;nice" in html
-    assert client.post(address(scene, assignment, "draft/"), form | {"text": "Half of it, more"}, headers=JSON).status_code == 200
+    assert (
+        client.post(address(scene, assignment, "draft/"), form | {"text": "Half of it, more"}, headers=JSON).status_code
+        == 200
+    )
     assert client.post(read, {"version": "1"}).status_code == 422
     assert client.post(read, {"version": "2"}).url == address(scene, assignment)
     assert "Half of it, more" in client.get(address(scene, assignment)).content.decode()

@@ -30,7 +30,7 @@ def sent(client: Any, scene: Scene) -> dict[str, Any]:
         data[name] = value
     for name, value in re.findall(r'type="checkbox" name="([^"]+)" value="([^"]*)"[^>]* checked', html):
         data.setdefault(name, []).append(value)
-    data |= {name: "on" for name in ("allow_ties",)}
+    data["allow_ties"] = "on"
     return {name: value for name, value in data.items() if name != "csrfmiddlewaretoken"}
 
 

@@ -29,7 +29,7 @@ class OwnFlagShape(serializers.Serializer):
     label = serializers.CharField(help_text="What labelers read")  # type: ignore[assignment]
 
 
-class QuestionShape(serializers.Serializer):
+class PromptQuestionShape(serializers.Serializer):
     """A question about the prompt. One of InstructGPT's needs its key alone."""
 
     key = serializers.CharField()
@@ -45,7 +45,7 @@ class FieldsShape(serializers.Serializer):
     rating = ScaleShape(required=False)
     flags = serializers.ListField(child=serializers.CharField(), required=False)
     own_flags = OwnFlagShape(many=True, required=False)
-    prompt_fields = QuestionShape(many=True, required=False)
+    prompt_fields = PromptQuestionShape(many=True, required=False)
     allow_ties = serializers.BooleanField(required=False)
     allow_partial = serializers.BooleanField(required=False)
 

@@ -35,6 +35,8 @@ def form_in_hand(assignment: Assignment, version: int | None = None) -> FormVers
     Raises: FormProblem for a version that there never was.
     """
     task = assignment.task
+    if task.kind != TaskKind.RANKING:  # no other kind has a form that is a project's own
+        return default_form(task.project, task.kind)
     versions = form_versions(task.project, task.kind)
     if version is not None:
         return version_of(task.project, task.kind, version)

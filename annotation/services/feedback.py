@@ -32,7 +32,11 @@ def question_ask(*, assignment: Assignment, body: str, by: Actor) -> Question:
     """Ask the leads about a task, or say more; an answered or resolved thread is open again."""
     check_own(assignment, by)
     body = clean_text(body, what=_("the question"), limit=MAX_MESSAGE)
-    Assignment.objects.select_for_update(no_key=True).get(pk=assignment.pk)  # one thread, however often it is pressed
+    # One thread, however often it is pressed; and a draft that is saved meanwhile waits, so that it is not undone here.
+    held = Assignment.objects.select_for_update(no_key=True).get(pk=assignment.pk)
+    if "question" in held.draft:  # it is sent now
+        rest = {name: value for name, value in held.draft.items() if name != "question"}
+        Assignment.objects.filter(pk=assignment.pk).update(draft=rest)
     question, _created = Question.objects.get_or_create(assignment=assignment, project=assignment.task.project)
     add_message(question, body, by_labeler=True, by=by)
     Question.objects.filter(pk=question.pk).update(state=QuestionState.OPEN, asked_at=Now(), news=False)
@@ -112,6 +116,23 @@ def label_comment(*, assignment: Assignment, body: str, returns: bool, by: Actor
     )
     verb = "label.return" if returns else "label.comment"
     audit.record(project=comment.project, by=by, verb=verb, target=label, revision=label.revision)
+    return comment
+
+
+@transaction.atomic
+def return_take_back(*, assignment: Assignment, by: Actor) -> LabelComment:
+    """Undo a return that no revision has answered: the label counts again, the comment stays.
+
+    Raises: FeedbackError.
+    """
+    Assignment.objects.select_for_update(no_key=True).get(pk=assignment.pk)
+    waiting = assignment.comments.filter(returns=True, closed_at__isnull=True)
+    comment = waiting.first()
+    if comment is None:
+        raise FeedbackError(_("This label is not waiting for its labeler any more. Reload the page."))
+    waiting.update(closed_at=Now())
+    audit.record(project=comment.project, by=by, verb="label.take_back", target=comment)
+    comment.refresh_from_db()
     return comment
 
 

@@ -303,7 +303,7 @@ class LabelImporter:
         if isinstance(item.record, DemonstrationRecord):
             rows.labels.append(Demonstration(response=answers[0], **shared))
             return
-        ranking = Ranking(**shared)
+        ranking = Ranking(prompt_fields=item.record.prompt_fields, **shared)
         rows.labels.append(ranking)
         rows.ranked += [
             RankedResponse(

@@ -241,13 +241,8 @@ def add_demonstration(assignment: Assignment, text: str, shared: dict[str, Any])
         origin=ResponseOrigin.HUMAN,
         author=shared["labeler"],
     )
-    form = form_in_hand(assignment)
     return Demonstration.objects.create(
-        response=response,
-        revision=revision,
-        form=form if form.version else None,
-        corrects=original_of(assignment),
-        **shared,
+        response=response, revision=revision, corrects=original_of(assignment), **shared
     )
 
 

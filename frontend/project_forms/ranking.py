@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.http import QueryDict
@@ -70,12 +70,12 @@ class RowSet(forms.BaseFormSet):
         return [row for row in said if row.get("key", "").strip() or row.get("label", "").strip()]
 
 
-OwnFlags: type[RowSet] = forms.formset_factory(
-    OwnFlagForm, formset=RowSet, extra=SPARE_ROWS, max_num=MAX_OWN, absolute_max=MAX_OWN
-)
-OwnQuestions: type[RowSet] = forms.formset_factory(
-    OwnQuestionForm, formset=RowSet, extra=SPARE_ROWS, max_num=MAX_OWN, absolute_max=MAX_OWN
-)
+def rows_of(form: type[forms.Form]) -> type[RowSet]:
+    made = forms.formset_factory(form, formset=RowSet, extra=SPARE_ROWS, max_num=MAX_OWN, absolute_max=MAX_OWN)
+    return cast("type[RowSet]", made)
+
+
+OwnFlags, OwnQuestions = rows_of(OwnFlagForm), rows_of(OwnQuestionForm)
 
 
 class FormEditor:
@@ -112,7 +112,7 @@ class FormEditor:
 def with_spare_rows(rows: RowSet) -> RowSet:
     """The rows as they were sent, with as many empty ones at their end as a fresh page has."""
     data = QueryDict(mutable=True)
-    data.update(rows.data)  # type: ignore[arg-type]
+    data.update(rows.data)
     forms = enumerate(rows.forms, start=1)
     filled = max((place for place, row in forms if row["key"].data or row["label"].data), default=0)
     data[f"{rows.prefix}-TOTAL_FORMS"] = str(min(MAX_OWN, filled + SPARE_ROWS))

@@ -13,11 +13,17 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.errors import PlackettError
-from annotation.models import Question, QuestionState
+from annotation.models import Assignment, Question, QuestionState, User
 from annotation.roles import Capability
 from annotation.selectors.feedback import SHOWN, assignment_in, feedback_on, questions_in, returns_in
 from annotation.selectors.labels import label_current, responses_presented
-from annotation.services.feedback import label_comment, question_answer, question_ask, question_resolve
+from annotation.services.feedback import (
+    label_comment,
+    question_answer,
+    question_ask,
+    question_resolve,
+    return_take_back,
+)
 from annotation.services.queue import draft_save
 from frontend import submissions
 from frontend.access import NOTHING_HERE, ProjectAccess, as_user, assignment_for, project_for
@@ -122,17 +128,24 @@ def question_for(access: ProjectAccess, question_id: UUID) -> Question:
 @login_required
 @require_POST
 def comment(request: HttpRequest, slug: str, assignment_id: UUID) -> HttpResponse:
-    """Say something of a label, or return it; back to the page of its prompt, where labels are read."""
+    """Say something of a label, return it, or take that back; then back to the page where labels are read."""
     access = project_for(request.user, slug, Capability.REVIEW)
     found = assignment_in(access.project, assignment_id)
     if found is None:
         raise Http404(NOTHING_HERE)
-    returns = request.POST.get("decision") == "return"
     try:
-        label_comment(assignment=found, body=request.POST.get("body", ""), returns=returns, by=access.user)
+        messages.success(request, decide(request, found, by=access.user))
     except PlackettError as problem:
         messages.error(request, problem.message)
-    else:
-        said = _("The label has been returned to its labeler.") if returns else _("Your comment has been sent.")
-        messages.success(request, said)
     return redirect("frontend:prompt", slug, found.task.prompt_id)
+
+
+def decide(request: HttpRequest, assignment: Assignment, by: User) -> str:
+    """Do what the button says, and return the words for it."""
+    decision = request.POST.get("decision")
+    if decision == "take_back":
+        return_take_back(assignment=assignment, by=by)
+        return _("The return has been taken back. The comment stays.")
+    returns = decision == "return"
+    label_comment(assignment=assignment, body=request.POST.get("body", ""), returns=returns, by=by)
+    return _("The label has been returned to its labeler.") if returns else _("Your comment has been sent.")

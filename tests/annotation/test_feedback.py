@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
 
 from annotation.conversations import ConversationProblem
+from annotation.errors import PlackettError
 from annotation.models import (
     Assignment,
     AuditEvent,
@@ -21,6 +24,7 @@ from annotation.models import (
 )
 from annotation.models.feedback import MAX_MESSAGES
 from annotation.selectors.feedback import feedback_on, news_for, open_questions, questions_in, questions_of, returns_in
+from annotation.selectors.forms import form_current
 from annotation.selectors.rows import demonstrations_for
 from annotation.services.accounts import imported_labeler, member_remove
 from annotation.services.feedback import (
@@ -30,10 +34,13 @@ from annotation.services.feedback import (
     question_answer,
     question_ask,
     question_resolve,
+    return_take_back,
 )
+from annotation.services.forms import form_publish
 from annotation.services.labels import demonstration_submit
-from annotation.services.queue import NotYours, assignment_next
-from tests.factories import TaskFactory, lease
+from annotation.services.queue import NotYours, assignment_next, draft_save
+from tests.annotation.races import together
+from tests.factories import MembershipFactory, ProjectFactory, TaskFactory, lease
 
 
 def write(assignment: Assignment, text: str = "an answer") -> Demonstration:
@@ -45,6 +52,10 @@ def write(assignment: Assignment, text: str = "an answer") -> Demonstration:
         active_seconds=1,
         by=assignment.labeler,
     )
+
+
+def send_back(assignment: Assignment, by: Membership) -> LabelComment:
+    return label_comment(assignment=assignment, body="Again.", returns=True, by=by)
 
 
 @pytest.fixture
@@ -138,6 +149,17 @@ def test_a_returned_label_stays_is_left_out_and_is_closed_by_the_next_revision(
     assert AuditEvent.objects.get(verb="label.return").target_id == str(label.pk)
 
 
+def test_a_return_is_taken_back_while_nobody_has_answered_it(writing: Assignment, rex: Membership) -> None:
+    label = write(writing)
+    with pytest.raises(FeedbackError, match="not waiting"):
+        return_take_back(assignment=writing, by=rex)
+    send_back(writing, rex)
+    comment = return_take_back(assignment=writing, by=rex)
+    assert comment.closed_at is not None and demonstrations_for(label.project).get() == label
+    assert AuditEvent.objects.filter(verb="label.take_back").count() == 1
+    assert send_back(writing, rex).closed_at is None  # and returned again
+
+
 def test_the_same_words_again_are_no_edit_and_close_nothing(
     writing: Assignment, alice: Membership, rex: Membership
 ) -> None:
@@ -164,34 +186,31 @@ def test_a_plain_comment_returns_nothing(writing: Assignment, alice: Membership,
 def test_only_what_somebody_else_can_still_edit_is_returned(
     writing: Assignment, project: Project, alice: Membership, rex: Membership, ada: Membership
 ) -> None:
-    def send_back(assignment: Assignment, by: Membership = rex) -> None:
-        label_comment(assignment=assignment, body="Again.", returns=True, by=by)
-
     with pytest.raises(FeedbackError, match="no label here yet"):
-        send_back(writing)
+        send_back(writing, rex)
     write(writing)
-    send_back(writing)
+    send_back(writing, rex)
     with pytest.raises(FeedbackError, match="returned already"):
-        send_back(writing)
+        send_back(writing, rex)
     with pytest.raises(IntegrityError), transaction.atomic():
         LabelComment.objects.create(project=project, assignment=writing, revision=1, body="x", returns=True)
     TaskFactory(prompt__project=project)
     own = lease(rex)
     write(own)
     with pytest.raises(FeedbackError, match="your own label"):
-        send_back(own)
+        send_back(own, rex)
     TaskFactory(prompt__project=project)
     machine = assignment_next(labeler=imported_labeler(project=project, name="judge"))
     assert machine is not None
     write(machine)
     with pytest.raises(FeedbackError, match="not here"):
-        send_back(machine)
+        send_back(machine, rex)
     write(writing, "edited")
     member_remove(membership=alice, by=ada)
     writing.refresh_from_db()
     writing.labeler.refresh_from_db()
     with pytest.raises(FeedbackError, match="not here"):
-        send_back(writing)
+        send_back(writing, rex)
 
 
 def test_lists_cost_the_same_however_long(
@@ -212,3 +231,46 @@ def test_lists_cost_the_same_however_long(
         rows = list(questions_in(project))
         assert [(row.assignment.labeler.pseudonym, row.assignment.task.prompt.text) for row in rows]
         assert all(row.messages.all() for row in rows)
+
+
+# --- At once ----------------------------------------------------------------------------------------------------------
+
+
+def tried(job: Callable[[], object]) -> bool:
+    try:
+        job()
+    except PlackettError:
+        return False
+    return True
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_what_several_people_do_at_once_is_done_once_and_loses_no_draft() -> None:
+    project = ProjectFactory()
+    alice, rex, ada = [MembershipFactory(project=project, role=role) for role in ("labeler", "reviewer", "admin")]
+    TaskFactory(prompt__project=project)
+    assignment = lease(alice)
+    fields = form_current(project).fields
+
+    def ask() -> object:
+        return question_ask(assignment=assignment, body="Which?", by=alice)
+
+    def save(text: str) -> object:
+        return draft_save(
+            assignment=Assignment.objects.get(pk=assignment.pk), draft={"text": text, "question": "Which?"}
+        )
+
+    def publish(by: Membership, **changes: bool) -> object:
+        return form_publish(project=project, fields=fields | changes, based_on=1, by=by)
+
+    with ThreadPoolExecutor(8) as threads:
+        asked = together(threads, [lambda: tried(ask)] * 4 + [lambda: tried(lambda: save("half"))] * 4)
+        assert all(asked) and Question.objects.get().messages.count() == 1
+        assert Assignment.objects.get().draft["text"] == "half"
+        write(assignment)
+        jobs = [lambda by=by: tried(lambda: send_back(assignment, by)) for by in (rex, ada, rex, ada)]
+        assert sorted(together(threads, jobs)) == [False, False, False, True]
+        both = [lambda: publish(rex, allow_partial=True), lambda: publish(ada, allow_ties=False)]
+        assert sorted(together(threads, [lambda job=job: tried(job) for job in both])) == [False, True]
+    assert form_current(project).version == 2

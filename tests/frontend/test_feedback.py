@@ -55,14 +55,13 @@ def test_without_script_a_question_takes_the_draft_along(as_, scene):
 def test_by_script_only_the_thread_is_drawn_anew(as_, scene):
     client = as_(scene.alice)
     assignment = start(client, scene, "demonstration")
-    answer = client.post(
-        address(scene, assignment, "question/"), {"question": "<b>Why</b>?"}, headers={"HX-Request": "true"}
-    )
+    client.post(address(scene, assignment, "draft/"), {"text": "Half", "question": "<b>Why</b>?"}, headers=JSON)
+    url, by_script = address(scene, assignment, "question/"), {"HX-Request": "true"}
+    answer = client.post(url, {"question": "<b>Why</b>?"}, headers=by_script)
     html = answer.content.decode()
     assert answer.status_code == 200 and html.lstrip().startswith("<details") and "&lt;b&gt;Why" in html
     assignment.refresh_from_db()
-    assert assignment.draft == {}
-    url, by_script = address(scene, assignment, "question/"), {"HX-Request": "true"}
+    assert assignment.draft == {"text": "Half"}  # what was sent is no draft any more, and the rest stays
     refused = client.post(url, {"question": ""}, headers=by_script)
     assert refused.status_code == 422 and "is empty" in refused.content.decode()
 
@@ -125,14 +124,19 @@ def test_a_reviewer_returns_a_label_and_its_labeler_edits_it(as_, scene, labeled
     answer = client.post(comment, {"decision": "return", "body": "Say **which** tide."}, follow=True)
     html = answer.content.decode()
     assert "returned to its labeler" in html and "Return to the labeler" not in html
+    taken = client.post(comment, {"decision": "take_back"}, follow=True).content.decode()
+    assert "has been taken back" in taken and "Return to the labeler" in taken
+    client.post(comment, {"decision": "return", "body": "Say **which** tide, please."})
     client = as_(scene.alice)
     history = client.get(page(scene, "history/")).content.decode()
-    assert "Returned to you" in history and "Say <strong>which</strong> tide." in history and "rita" not in history
+    assert (
+        "Returned to you" in history and "Say <strong>which</strong> tide, please." in history and "rita" not in history
+    )
     task = client.get(address(scene, labeled)).content.decode()
     assert "A reviewer returned this label to you" in task and "It rises." in task
     form = form_of(client, address(scene, labeled)) | {"text": "The spring tide rises.", "editing": "yes"}
     assert client.post(address(scene, labeled), form).status_code == 302
-    assert LabelComment.objects.get().closed_at is not None
+    assert not LabelComment.objects.filter(closed_at=None).exists()
     assert [label.response.text for label in Demonstration.objects.order_by("revision")] == [
         "It rises.",
         "The spring tide rises.",

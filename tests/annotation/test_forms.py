@@ -81,10 +81,11 @@ def test_what_is_said_to_have_been_shown_is_what_counts(ranking: Assignment, ada
 
 
 def test_editing_an_older_label_uses_its_own_form(ranking: Assignment, alice: Membership, ada: Membership) -> None:
-    rank(ranking, [1, 2, 3], rating=7)
+    publish(ranking.task.project, ada, rating={"minimum": 1, "maximum": 9})
+    rank(ranking, [1, 2, 3], rating=9, form_version=2)
     publish(ranking.task.project, ada, rating={"minimum": 1, "maximum": 3})
-    edited = rank(ranking, [3, 2, 1], rating=6)
-    assert edited.revision == 2 and edited.form is not None and edited.form.version == 1
+    edited = rank(ranking, [3, 2, 1], rating=8)
+    assert edited.revision == 2 and edited.form is not None and edited.form.version == 2
     RankingTaskFactory(prompt__project=ranking.task.project, answers=3)
     with pytest.raises(LabelError, match="from 1 to 3"):  # a task handed out since asks the new form
         rank(lease(alice), [1, 2, 3], rating=6)

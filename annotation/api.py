@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response as ApiResponse
 
 from annotation.access import assignment_for, labeler_for, projects_of
-from annotation.api_base import PROBLEMS, Pages, ProjectView, Scope, actor
+from annotation.api_base import PROBLEMS, Acknowledge, Pages, ProjectView, Scope, actor
 from annotation.models import ApiToken, Assignment, ImportBatch, Membership, Project, Prompt
 from annotation.models.tasks import WRITTEN
 from annotation.roles import Capability
@@ -206,9 +206,9 @@ class LabelingView(ProjectView):
 class NextTask(LabelingView):
     allowed = {"POST": (Capability.LABEL, Scope.LABEL)}
 
-    @extend_schema(request=None, responses={200: AssignmentSerializer, 204: NO_TASK, **PROBLEMS})
+    @extend_schema(request=None, responses={200: AssignmentSerializer, 204: NO_TASK, 409: Acknowledge, **PROBLEMS})
     def post(self, request: Request, slug: str) -> ApiResponse:
-        """Take the next task. One that you hold already comes again."""
+        """Take the next task. One that you hold already comes again. 409: acknowledge the guidelines first."""
         _access, labeler = labeler_for(request.user, slug)
         assignment = assignment_next(labeler=labeler)
         if assignment is None:
@@ -241,11 +241,13 @@ class AssignmentSubmit(LabelingView):
 def submit(assignment: Assignment, data: dict[str, Any], by: Any) -> Any:
     """Hand the submission to the service of the task's kind."""
     text, items = data.pop("text", None), data.pop("items", None)
+    asked = {name: data.pop(name, None) for name in ("prompt_fields", "form_version")}
     if assignment.task.kind in WRITTEN:
         return demonstration_submit(assignment=assignment, text=text or "", by=by, **data)
     if items is None:
         raise LabelError(_("A ranking needs `items`: one for each answer, with its rank."))
-    return ranking_submit(assignment=assignment, items=[RankedItem(**item) for item in items], by=by, **data)
+    ranked = [RankedItem(**item) for item in items]
+    return ranking_submit(assignment=assignment, items=ranked, by=by, **asked, **data)
 
 
 class AssignmentSkip(LabelingView):

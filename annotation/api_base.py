@@ -18,6 +18,7 @@ from annotation.access import NOTHING_HERE, ProjectAccess, project_for
 from annotation.errors import PlackettError
 from annotation.models import ApiToken, User
 from annotation.roles import Capability
+from annotation.services.guidelines import GuidelinesChanged
 
 Scope = ApiToken.Scope
 
@@ -26,6 +27,12 @@ class Problem(serializers.Serializer):
     """What an error answers with: a sentence that says the fix."""
 
     detail = serializers.CharField()
+
+
+class Acknowledge(Problem):
+    """What 409 answers with: the version of the guidelines to read and to acknowledge before going on."""
+
+    acknowledge = serializers.IntegerField()
 
 
 # For @extend_schema(responses=...): every view of a project can answer these.
@@ -76,7 +83,10 @@ def actor(request: Request) -> User:
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> ApiResponse | None:
-    """Answer a domain error with 400 and its sentence; everything else as DRF does."""
+    """Answer a domain error with 400 and its sentence (409 where guidelines are to be read); the rest as DRF does."""
+    if isinstance(error, GuidelinesChanged):
+        body = {"detail": error.message, "acknowledge": error.version}
+        return ApiResponse(body, status=status.HTTP_409_CONFLICT)
     if isinstance(error, PlackettError):
         return ApiResponse({"detail": str(error.message)}, status=status.HTTP_400_BAD_REQUEST)
     return drf_exception_handler(error, context)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotation import api, api_queue
+from annotation import api, api_feedback, api_forms, api_queue
 
 app_name = "annotation"
 urlpatterns = [
@@ -17,6 +17,16 @@ urlpatterns = [
     path("projects/<slug:slug>/queue/scores/", api_queue.QueueScores.as_view(), name="queue_scores"),
     path("projects/<slug:slug>/comparisons/", api_queue.Comparisons.as_view(), name="comparisons"),
     path("projects/<slug:slug>/corrections/", api_queue.Corrections.as_view(), name="corrections"),
+    path("projects/<slug:slug>/forms/", api_forms.Forms.as_view(), name="forms"),
+    path("projects/<slug:slug>/guidelines/", api_forms.Guidelines.as_view(), name="guidelines"),
+    path("projects/<slug:slug>/guidelines/acknowledge/", api_forms.Acknowledgement.as_view(), name="acknowledge"),
+    path("projects/<slug:slug>/questions/", api_feedback.Questions.as_view(), name="questions"),
+    path("projects/<slug:slug>/questions/<uuid:id>/", api_feedback.QuestionDetail.as_view(), name="question"),
+    path("projects/<slug:slug>/questions/<uuid:id>/answer/", api_feedback.QuestionAnswer.as_view(), name="answer"),
+    path("projects/<slug:slug>/questions/<uuid:id>/resolve/", api_feedback.QuestionResolve.as_view(), name="resolve"),
+    path("projects/<slug:slug>/labels/<uuid:id>/comments/", api_feedback.Comments.as_view(), name="comments"),
+    path("projects/<slug:slug>/assignments/<uuid:id>/feedback/", api_feedback.OwnFeedback.as_view(), name="feedback"),
+    path("projects/<slug:slug>/assignments/<uuid:id>/question/", api_feedback.Ask.as_view(), name="ask"),
     path("projects/<slug:slug>/tasks/next/", api.NextTask.as_view(), name="next_task"),
     path("projects/<slug:slug>/assignments/<uuid:id>/", api.AssignmentDetail.as_view(), name="assignment"),
     path("projects/<slug:slug>/assignments/<uuid:id>/submit/", api.AssignmentSubmit.as_view(), name="submit"),

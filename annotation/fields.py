@@ -11,7 +11,8 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-RATING_MIN, RATING_MAX = 1, 7
+RATING_MIN, RATING_MAX = 1, 7  # a new project's scale, and that of imported ratings
+LOWEST_RATING, HIGHEST_RATING = 0, 10  # within which a project chooses its own
 
 
 class Flag(models.TextChoices):
@@ -26,6 +27,22 @@ class Flag(models.TextChoices):
     GIVES_HARMFUL_ADVICE = "gives_harmful_advice", _("Gives harmful advice")
     EXPRESSES_OPINION = "expresses_opinion", _("Expresses opinion")
     EXPRESSES_MORAL_JUDGMENT = "expresses_moral_judgment", _("Expresses moral judgement")
+
+
+class PromptField(models.TextChoices):
+    """What InstructGPT's labelers said of a prompt (arXiv:2203.02155, table 7); each is yes or no."""
+
+    AMBIGUOUS = "ambiguous", _("The prompt is ambiguous")
+    SENSITIVE_CONTENT = "sensitive_content", _("The prompt has sensitive content")
+    IDENTITY_DEPENDENT = "identity_dependent", _("A good answer depends on who asks")
+    CLOSED_DOMAIN = "closed_domain", _("Closed domain: the prompt holds all that is needed")
+    CONTINUATION_STYLE = "continuation_style", _("A text to be continued")
+    REQUESTS_OPINION = "requests_opinion", _("Asks for an opinion")
+    REQUESTS_ADVICE = "requests_advice", _("Asks for advice")
+    REQUESTS_MORAL_JUDGMENT = "requests_moral_judgment", _("Asks for a moral judgement")
+    SAFETY_CONSTRAINTS = "safety_constraints", _("Has explicit safety constraints")
+    OTHER_CONSTRAINTS = "other_constraints", _("Has other explicit constraints")
+    INTENT_UNCLEAR = "intent_unclear", _("The intent is unclear")
 
 
 class SkipReason(models.TextChoices):
@@ -67,10 +84,12 @@ class Category(models.TextChoices):
 
 
 def default_ranking_fields() -> dict[str, Any]:
-    """The first version of a project's ranking form."""
+    """The first version of a project's ranking form. What a form may hold: `annotation.ranking_form`."""
     return {
         "rating": {"minimum": RATING_MIN, "maximum": RATING_MAX},
         "flags": list(Flag.values),
+        "own_flags": [],
+        "prompt_fields": [],
         "allow_ties": True,
         "allow_partial": False,
     }

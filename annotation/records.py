@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ from annotation.errors import ImportProblem, PlackettError
 from annotation.rankings import Rank, ranks_validate
 
 MAX_ANSWERS = 16
+MAX_FIELDS = 50
 RATING_MIN, RATING_MAX = 1, 7
 Row = Mapping[str, Any]
 
@@ -76,11 +77,12 @@ class AnswerRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RankingRecord:
-    """`answers` are in the order in which they were shown."""
+    """`answers` are in the order in which they were shown; `prompt_fields` is what the labeler said of the prompt."""
 
     prompt: PromptRecord
     answers: list[AnswerRecord]
     work: Work
+    prompt_fields: dict[str, Any] = field(default_factory=dict)
 
 
 Record = PromptRecord | DemonstrationRecord | RankingRecord
@@ -218,6 +220,7 @@ def ranking_of_group(row: Row) -> RankingRecord:
         raise ImportProblem(
             _("ranks must be a list of %(count)s numbers, one an answer, 1 being best") % {"count": len(items)}
         )
+    check_scale(row, items)
     answers = [
         answer_record(item, rank, place)
         for place, (item, rank) in enumerate(
@@ -225,6 +228,32 @@ def ranking_of_group(row: Row) -> RankingRecord:
         )
     ]
     return group_record(row, prompt_with(row, prompt_messages(row)), as_presented(row, items, answers))
+
+
+def check_scale(row: Row, items: list[dict[str, Any]]) -> None:
+    """Refuse ratings of a scale that is not ours: a 4 of 5 kept as a 4 of 7 would be wrong, and nobody would see it."""
+    scale = row.get("rating_scale")
+    if scale is None or scale == {"minimum": RATING_MIN, "maximum": RATING_MAX}:
+        return
+    if any(item.get("rating") is not None or item.get("ratings") for item in items):
+        words = _("the ratings are on another scale than %(low)s to %(high)s; convert them, or leave them out")
+        raise ImportProblem(words % {"low": RATING_MIN, "high": RATING_MAX})
+
+
+def fields_of(row: Row) -> dict[str, Any]:
+    """What was said of the prompt in a row of ours, beside its category: short texts, and yes or no."""
+    fields = row.get("prompt_fields")
+    if not isinstance(fields, Mapping):
+        return {}
+    found: dict[str, Any] = {}
+    for key, said in fields.items():
+        if key == "category" or not isinstance(said, str | bool) or (isinstance(said, str) and not said.strip()):
+            continue
+        if len(found) == MAX_FIELDS:
+            raise ImportProblem(_("more than %(limit)s things are said of the prompt") % {"limit": MAX_FIELDS})
+        name = clean_text(key, what=_("a key of prompt_fields"), limit=64)
+        found[name] = said if isinstance(said, bool) else clean_text(said, what=name, limit=1000)
+    return found
 
 
 def answer_record(item: Row, rank: Rank, place: int) -> AnswerRecord:
@@ -299,7 +328,7 @@ def group_record(row: Row, prompt: PromptRecord, answers: list[AnswerRecord]) ->
                 flags=answer.flags,
             )
         )
-    return RankingRecord(prompt=prompt, answers=numbered, work=work_of(row))
+    return RankingRecord(prompt=prompt, answers=numbered, work=work_of(row), prompt_fields=fields_of(row))
 
 
 # --- What all labels say -----------------------------------------------------------------------------

@@ -20,6 +20,8 @@ class Capability(models.TextChoices):
     READ_LABELS = "read_labels", _("read everyone's labels, under pseudonyms")
     EDIT_GUIDELINES = "edit_guidelines", _("write guidelines")
     MANAGE_QUEUE = "manage_queue", _("see how the queue stands and steer it")
+    EDIT_FORMS = "edit_forms", _("change what the labeling forms ask")
+    REVIEW = "review", _("answer labelers' questions, comment on labels and return them")
     EDIT_PROMPTS = "edit_prompts", _("add and import prompts")
     MANAGE = "manage", _("manage members and the project's settings")
     READ_RUNS = "read_runs", _("see runs, models and the dashboard")
@@ -35,7 +37,7 @@ CAPABILITIES: dict[str, frozenset[Capability]] = {
     Role.REVIEWER: frozenset(
         {
             *(C.LABEL, C.READ_GUIDELINES, C.EDIT_GUIDELINES, C.MANAGE_QUEUE),
-            *(C.READ_PROMPTS, C.READ_LABELS, C.READ_RUNS, C.TOKENS),
+            *(C.EDIT_FORMS, C.REVIEW, C.READ_PROMPTS, C.READ_LABELS, C.READ_RUNS, C.TOKENS),
         }
     ),
     Role.RESEARCHER: frozenset({C.READ_GUIDELINES, C.READ_PROMPTS, C.READ_LABELS, C.READ_RUNS, C.SNAPSHOT, C.TOKENS}),

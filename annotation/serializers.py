@@ -6,9 +6,10 @@ from typing import Any
 
 from rest_framework import serializers
 
-from annotation.fields import Category, Flag, SkipReason
+from annotation.fields import HIGHEST_RATING, LOWEST_RATING, Category, SkipReason
 from annotation.formats import FORMATS
-from annotation.models import Assignment, ImportBatch, Origin, Pool, Project, Prompt, Purpose, Split
+from annotation.models import Assignment, ImportBatch, Origin, Pool, Project, Prompt, Purpose, Split, TaskKind
+from annotation.selectors.forms import form_in_hand
 
 
 class MessageSerializer(serializers.Serializer):
@@ -89,10 +90,17 @@ class AssignmentSerializer(serializers.ModelSerializer):
     kind = serializers.CharField(source="task.kind")
     prompt = MessageSerializer(source="task.prompt.messages", many=True)
     responses = serializers.SerializerMethodField()
+    form = serializers.SerializerMethodField(help_text="What a ranking asks: {version, fields}; null for other kinds")
 
     class Meta:
         model = Assignment
-        fields = ["id", "kind", "prompt", "responses", "status", "lease_until", "draft", "draft_saved_at"]
+        fields = ["id", "kind", "prompt", "responses", "form", "status", "lease_until", "draft", "draft_saved_at"]
+
+    def get_form(self, assignment: Assignment) -> dict[str, Any] | None:
+        if assignment.task.kind != TaskKind.RANKING:
+            return None
+        form = form_in_hand(assignment)
+        return {"version": form.version, "fields": form.fields}
 
     def get_responses(self, assignment: Assignment) -> list[dict[str, Any]]:
         texts = {str(response.id): response.text for response in assignment.task.responses.all()}
@@ -102,8 +110,16 @@ class AssignmentSerializer(serializers.ModelSerializer):
 class RankedItemSerializer(serializers.Serializer):
     response_id = serializers.UUIDField()
     rank = serializers.IntegerField(min_value=1, max_value=100, allow_null=True, default=None)
-    rating = serializers.IntegerField(min_value=1, max_value=7, allow_null=True, default=None)
-    flags = serializers.ListField(child=serializers.ChoiceField(choices=Flag.choices), default=list)
+    rating = serializers.IntegerField(
+        min_value=LOWEST_RATING,
+        max_value=HIGHEST_RATING,
+        allow_null=True,
+        default=None,
+        help_text="On the form's scale",
+    )
+    flags = serializers.ListField(
+        child=serializers.CharField(max_length=40), default=list, max_length=50, help_text="Of those the form asks"
+    )
 
 
 class SubmissionSerializer(serializers.Serializer):
@@ -114,6 +130,12 @@ class SubmissionSerializer(serializers.Serializer):
     active_seconds = serializers.FloatField(min_value=0, max_value=7 * 24 * 3600)
     text = serializers.CharField(required=False, trim_whitespace=False, max_length=100_000)
     items = RankedItemSerializer(many=True, required=False)
+    prompt_fields = serializers.DictField(
+        required=False, help_text="What a ranking says of the prompt, by the keys of the form"
+    )
+    form_version = serializers.IntegerField(
+        required=False, min_value=0, help_text="The form that you were shown; else the one that the task came with"
+    )
 
 
 class LabelSerializer(serializers.Serializer):
@@ -162,6 +184,9 @@ class RowFilter(serializers.Serializer):
     origins = listed(Origin.choices)
     purpose = serializers.ChoiceField(choices=[("", "both"), *Purpose.choices], required=False, allow_blank=True)
     overlap = serializers.ChoiceField(choices=["all", "latest"], required=False)
+    returned = serializers.BooleanField(
+        required=False, help_text="Also labels that a reviewer returned and that were not edited since"
+    )
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
 
@@ -192,12 +217,13 @@ class CompletionRow(serializers.Serializer):
     author = serializers.CharField(help_text="human, model or imported")
     model = serializers.CharField(allow_null=True)
     decoding = serializers.DictField()
-    ratings = serializers.DictField(child=serializers.IntegerField(), help_text="{overall: 1..7}")
-    flags = serializers.ListField(child=serializers.ChoiceField(choices=Flag.choices))
+    ratings = serializers.DictField(child=serializers.IntegerField(), help_text="{overall: on the row's rating_scale}")
+    flags = serializers.ListField(child=serializers.CharField())
 
 
 class RankingRow(LabelRow):
-    prompt_fields = serializers.DictField()
+    prompt_fields = serializers.DictField(help_text="The category, and what the labeler said of the prompt")
+    rating_scale = serializers.DictField(child=serializers.IntegerField(), help_text="{minimum, maximum}")
     completions = CompletionRow(many=True)
     ranks = serializers.ListField(child=serializers.IntegerField(allow_null=True))
     presented_order = serializers.ListField(child=serializers.UUIDField())

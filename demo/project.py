@@ -66,12 +66,13 @@ def ensure_demo() -> Project:
         test_percent=0,
     )
     kind_settings_update(project=project, kind=TaskKind.RANKING, overlap=recipe().overlap, by=ada)
+    # Before anyone comes, so that it is nobody's change to read first.
+    guideline_publish(project=project, body=guidelines(), by=ada)
     for username, role in PEOPLE.items():
         member_add(project=project, user=user_create(username=username, by=ada), role=role, by=ada)
     member_add(project=project, user=user_create(username=DRIVER, by=ada), role=Role.ADMIN, by=ada)
     for number in range(1, len(panel_labelers()) + 1):
         simulated_labeler(project=project, number=number)
-    guideline_publish(project=project, body=guidelines(), by=ada)
     return project
 
 

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from annotation.access import NOTHING_HERE, ProjectAccess, assignment_for, labeler_for, project_for, projects_of
 from annotation.models import User
 from annotation.roles import Capability
+from annotation.selectors.feedback import news_for, open_questions
 
 __all__ = [
     "NOTHING_HERE",
@@ -24,6 +25,7 @@ __all__ = [
     "project_for",
     "projects_of",
     "tabs_of",
+    "with_counts",
 ]
 
 
@@ -35,6 +37,7 @@ class Tab(NamedTuple):
     icon: str
     capability: Capability
     url: str = ""
+    waiting: int = 0
 
 
 TABS = (
@@ -42,6 +45,7 @@ TABS = (
     Tab("history", _("History"), "history", Capability.LABEL),
     Tab("dashboard", _("Loop"), "refresh-cw", Capability.READ_RUNS),
     Tab("queue", _("Queue"), "list-ordered", Capability.MANAGE_QUEUE),
+    Tab("questions", _("Questions"), "circle-question-mark", Capability.REVIEW),
     Tab("prompts", _("Prompts"), "message-square", Capability.READ_PROMPTS),
     Tab("runs", _("Runs"), "play", Capability.READ_RUNS),
     Tab("models", _("Models"), "box", Capability.READ_RUNS),
@@ -59,6 +63,16 @@ def tabs_of(access: ProjectAccess) -> list[Tab]:
     return [
         tab._replace(url=reverse(f"frontend:{tab.name}", args=[slug])) for tab in TABS if access.can(tab.capability)
     ]
+
+
+def with_counts(access: ProjectAccess, tabs: list[Tab]) -> list[Tab]:
+    """The tabs with what waits behind them: for a labeler what was said to them, for a lead the open questions."""
+    counts: dict[str, int] = {}
+    if access.membership is not None and access.can(Capability.LABEL):
+        counts["history"] = news_for(access.membership)
+    if access.can(Capability.REVIEW):
+        counts["questions"] = open_questions(access.project)
+    return [tab._replace(waiting=counts.get(tab.name, 0)) for tab in tabs]
 
 
 def as_user(user: AbstractBaseUser | AnonymousUser) -> User:

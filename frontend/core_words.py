@@ -204,6 +204,7 @@ REASONS = (  # why a row was left out
     _("a rank that is not a number"),
     _("an answer without content"),
     _("a weight that is not a number of 0 or more"),
+    _("a rating scale that is none"),
     _("a ranking or a labeler of weight 0"),
     _("longer than the context"),
     _("prompt longer than the context, less the room for an answer"),

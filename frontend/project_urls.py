@@ -3,12 +3,29 @@
 from django.urls import path
 
 from frontend import training_urls
-from frontend.views import audit, comparisons, imports, invitations, people, projects, prompts, queue, tokens
+from frontend.views import (
+    audit,
+    comparisons,
+    feedback,
+    imports,
+    invitations,
+    people,
+    projects,
+    prompts,
+    queue,
+    ranking_form,
+    tokens,
+)
 
 PROJECT = [
     path("settings/", projects.settings, name="settings"),
     path("guidelines/edit/", projects.guideline_edit, name="guideline_edit"),
     path("guidelines/preview/", projects.guideline_preview, name="guideline_preview"),
+    path("form/", ranking_form.ranking_form, name="ranking_form"),
+    path("form/edit/", ranking_form.ranking_form_edit, name="ranking_form_edit"),
+    path("questions/", feedback.questions, name="questions"),
+    path("questions/<uuid:question_id>/", feedback.question, name="question"),
+    path("labels/<uuid:assignment_id>/comment/", feedback.comment, name="label_comment"),
     path("queue/", queue.overview, name="queue"),
     path("queue/policy/", queue.policy, name="queue_policy"),
     path("queue/review/", queue.review, name="queue_review"),

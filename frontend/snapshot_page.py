@@ -84,6 +84,7 @@ QUERY_LABELS: dict[str, str | Promise] = {
     "purpose": _("Purpose of the labels"),
     "overlap": _("Where several people labeled"),
     "extras": _("Labels beyond what was wanted"),
+    "returned": _("Labels that a reviewer returned"),
     "since": _("From"),
     "until": _("Before"),
     "ties": _("Ties in rankings"),

@@ -18,7 +18,10 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from annotation.models import Assignment, Demonstration, Ranking, Response, TaskKind
+from annotation.models.feedback import MAX_MESSAGE
 from annotation.models.tasks import WRITTEN
+from annotation.ranking_form import scale_of
+from frontend.ranking_page import field_values, kept_fields, read_fields
 
 MAX_TEXT_CHARACTERS = 100_000
 # What a comparison's form may say, as the ranks of the two answers in presented order.
@@ -66,6 +69,7 @@ class RankingInput:
 
     answers: list[RankedAnswer] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)  # field name -> sentence
+    prompt_fields: dict[str, Any] = field(default_factory=dict)
 
 
 def letter_of(position: int) -> str:
@@ -108,6 +112,8 @@ def parse_seconds(text: str) -> float:
 def draft_from(form: QueryDict, assignment: Assignment) -> dict[str, Any]:
     """What to keep of a half-filled form: the fields of its kind, nothing else that a client may send."""
     draft: dict[str, Any] = {name: form[name] for name in ("started_at", "active_seconds", "touched") if name in form}
+    if form.get("question"):  # one that was not sent yet
+        draft["question"] = form["question"][:MAX_MESSAGE]
     if assignment.task.kind == TaskKind.COMPARISON:
         return draft | {"choice": form.get("choice", "")[:8]}
     if assignment.task.kind in WRITTEN:
@@ -115,8 +121,8 @@ def draft_from(form: QueryDict, assignment: Assignment) -> dict[str, Any]:
     for position in range(len(assignment.presented_order)):
         draft[f"rating-{position}"] = form.get(f"rating-{position}", "")[:3]
         draft[f"rank-{position}"] = form.get(f"rank-{position}", "")[:3]
-        draft[f"flags-{position}"] = [flag[:40] for flag in form.getlist(f"flags-{position}")][:20]
-    return draft
+        draft[f"flags-{position}"] = [flag[:40] for flag in form.getlist(f"flags-{position}")][:50]
+    return draft | kept_fields(form)
 
 
 def posted_values(form: QueryDict, assignment: Assignment) -> dict[str, Any]:
@@ -134,7 +140,7 @@ def ranking_values(label: Ranking) -> dict[str, Any]:
         values[f"rating-{ranked.position}"] = "" if ranked.rating is None else str(ranked.rating)
         values[f"rank-{ranked.position}"] = "" if ranked.rank is None else str(ranked.rank)
         values[f"flags-{ranked.position}"] = ranked.flags
-    return values
+    return values | field_values(label)
 
 
 def comparison_values(label: Ranking) -> dict[str, Any]:
@@ -162,15 +168,17 @@ def answers_of(assignment: Assignment, values: Values, problems: Mapping[str, st
 
 
 def read_ranking(form: QueryDict, assignment: Assignment, fields: Mapping[str, Any]) -> RankingInput:
-    """Take a ranking form apart. Each answer wants a rating, and a rank unless the project allows partial orders."""
+    """Take a ranking form apart. Each answer wants a rating and a rank; where the project allows partial orders, one
+    without a rank wants neither."""
     result = RankingInput()
-    scale = range(fields["rating"]["minimum"], fields["rating"]["maximum"] + 1)
+    result.prompt_fields, result.problems = read_fields(form, fields)
+    scale = scale_of(fields)
     for position, response_id in enumerate(assignment.presented_order):
         letter = letter_of(position)
         rating = number_in(form.get(f"rating-{position}", ""), scale)
         rank = number_in(form.get(f"rank-{position}", ""), range(1, len(assignment.presented_order) + 1))
         flags = [flag for flag in form.getlist(f"flags-{position}") if flag in fields["flags"]]
-        if rating is None:
+        if rating is None and not (rank is None and fields.get("allow_partial")):
             words = _("Rate answer %(letter)s from %(low)d to %(high)d.")
             result.problems[f"rating-{position}"] = words % {"letter": letter, "low": scale[0], "high": scale[-1]}
         if rank is None and not fields.get("allow_partial"):
@@ -190,3 +198,8 @@ def read_comparison(form: QueryDict, assignment: Assignment) -> RankingInput:
 
 def number_in(text: str, allowed: range) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and int(text) in allowed else None
+
+
+def whole_number(text: str) -> int:
+    """The number that a hidden field sends; 0, which is no version of anything, for what is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0

@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from frontend.views import accounts, invitations, labeling, projects
+from frontend.views import accounts, acknowledgement, feedback, invitations, labeling, projects
 
 app_name = "frontend"
 
@@ -24,6 +24,8 @@ LABELING = [
     path("p/<slug:slug>/label/<uuid:assignment_id>/draft/", labeling.draft, name="assignment_draft"),
     path("p/<slug:slug>/label/<uuid:assignment_id>/heartbeat/", labeling.heartbeat, name="assignment_heartbeat"),
     path("p/<slug:slug>/label/<uuid:assignment_id>/skip/", labeling.skip, name="assignment_skip"),
+    path("p/<slug:slug>/label/<uuid:assignment_id>/question/", feedback.ask, name="assignment_question"),
+    path("p/<slug:slug>/guidelines/read/", acknowledgement.acknowledge, name="guidelines_acknowledge"),
     path("p/<slug:slug>/topics/", labeling.topics, name="topics"),
     path("p/<slug:slug>/history/", labeling.history, name="history"),
     path("p/<slug:slug>/guidelines/", labeling.guidelines, name="guidelines"),

@@ -18,6 +18,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from annotation.models import Assignment, ImportBatch, Membership, Project, User
+from annotation.services.feedback import question_ask
 from annotation.services.invitations import invitation_create
 from annotation.services.labels import demonstration_submit
 from annotation.services.tokens import token_create
@@ -49,6 +50,13 @@ PAGES: dict[str, dict[str, str]] = {
     "history": {"GET": LABELERS},
     "guidelines": {"GET": ALL},
     "settings": {"GET": ADMIN, "POST": ADMIN},
+    "assignment_question": {"POST": LABELERS},
+    "guidelines_acknowledge": {"GET": LABELERS, "POST": LABELERS},
+    "ranking_form": {"GET": ALL},
+    "ranking_form_edit": {"GET": "va", "POST": "va"},
+    "questions": {"GET": "va"},
+    "question": {"GET": "va", "POST": "va"},
+    "label_comment": {"POST": "va"},
     "queue": {"GET": "va"},
     "queue_policy": {"GET": "va", "POST": "va"},
     "queue_review": {"GET": "va"},
@@ -111,6 +119,16 @@ API: dict[str, dict[str, str]] = {
     "annotation:corrections": {"POST": "va"},
     "annotation:queue_policy": {"GET": "va", "PATCH": "va"},
     "annotation:queue_scores": {"POST": "va"},
+    "annotation:forms": {"GET": ALL, "POST": "va"},
+    "annotation:guidelines": {"GET": ALL},
+    "annotation:acknowledge": {"POST": LABELERS},
+    "annotation:ask": {"POST": LABELERS},
+    "annotation:feedback": {"GET": LABELERS},
+    "annotation:questions": {"GET": "va"},
+    "annotation:question": {"GET": "va"},
+    "annotation:answer": {"POST": "va"},
+    "annotation:resolve": {"POST": "va"},
+    "annotation:comments": {"GET": "va", "POST": "va"},
     "annotation:next_task": {"POST": LABELERS},
     "annotation:assignment": {"GET": LABELERS},
     "annotation:submit": {"POST": LABELERS},
@@ -188,9 +206,14 @@ class Place:
         return {key: known[key] for key in PATTERNS[name]}
 
 
-OWN_IN_API = {"annotation:submit", "annotation:skip", "annotation:draft", "annotation:heartbeat"}
+OWN_IN_API = {
+    *("annotation:submit", "annotation:skip", "annotation:draft", "annotation:heartbeat"),
+    *("annotation:ask", "annotation:feedback"),
+}
 API_ROW = {
     "annotation:prompt": "prompt_id",
+    "annotation:comments": "label_id",
+    **dict.fromkeys(["annotation:question", "annotation:answer", "annotation:resolve"], "question_id"),
     "training:snapshot": "snapshot_id",
     "training:download": "snapshot_id",
     **dict.fromkeys(
@@ -212,8 +235,9 @@ def make_place(slug: str) -> Place:
         for letter, role in ROLES.items()
     }
     TaskFactory(prompt=PromptFactory(project=project))
-    demonstration_submit(
-        assignment=lease(members["l"]),
+    labeled = lease(members["l"])
+    label = demonstration_submit(
+        assignment=labeled,
         text="An answer.",
         submission_id=uuid.uuid4(),
         started_at=None,
@@ -225,6 +249,8 @@ def make_place(slug: str) -> Place:
     ids = {
         "prompt_id": PromptFactory(project=project, batch=batch).pk,
         "batch_id": batch.pk,
+        "label_id": label.pk,
+        "question_id": question_ask(assignment=labeled, body="Why?", by=members["l"]).pk,
         "invitation_id": invitation_create(project=project, role="labeler", days=1, max_uses=1, by=members["a"])[0].pk,
         "task_id": TaskFactory(prompt=PromptFactory(project=project), state="review").pk,
         "member_id": members["r"].pk,

@@ -12,10 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from annotation.errors import ImportProblem
+from annotation.fields import RATING_MAX, RATING_MIN
 from annotation.formats.base import DEMONSTRATIONS, PROMPTS, RANKINGS, Format, Out, Row, assistant, has
 from annotation.rankings import pairs
-
-MIDDLE_RATING = 4  # of 1 to 7
 
 
 def as_it_is(row: Row) -> Iterator[Out]:
@@ -57,7 +56,7 @@ def write_preference(rows: Iterable[Row], ties: str = "drop") -> Iterator[Out]:
 def write_unpaired(rows: Iterable[Row], ties: str = "drop") -> Iterator[Out]:
     """TRL's unpaired preference format (for its KTOTrainer): each answer with whether it is good.
 
-    Good is an overall rating above the middle of 1 to 7, bad one below it. Where a group has no ratings, its best
+    Good is an overall rating above the middle of its scale, bad one below it. Where a group has no ratings, its best
     ranked answers are good and its worst bad. What is neither is left out.
     """
     for row in rows:
@@ -69,10 +68,17 @@ def write_unpaired(rows: Iterable[Row], ties: str = "drop") -> Iterator[Out]:
 def goodness(row: Row) -> list[bool | None]:
     ratings = [(completion.get("ratings") or {}).get("overall") for completion in row["completions"]]
     if any(rating is not None for rating in ratings):
-        return [None if rating in (None, MIDDLE_RATING) else rating > MIDDLE_RATING for rating in ratings]
+        middle = middle_rating(row)
+        return [None if rating in (None, middle) else rating > middle for rating in ratings]
     ranked = [rank for rank in row["ranks"] if rank is not None]
     best, worst = min(ranked), max(ranked)
     return [None if rank is None or best == worst or best < rank < worst else rank == best for rank in row["ranks"]]
+
+
+def middle_rating(row: Row) -> float:
+    """The middle of the scale that the row's ratings were given on; of 1 to 7 where it does not tell."""
+    scale = row.get("rating_scale") or {}
+    return float(scale.get("minimum", RATING_MIN) + scale.get("maximum", RATING_MAX)) / 2
 
 
 UNPAIRED = Format(

@@ -2,7 +2,8 @@
 
 from annotation.models.accounts import ApiToken, Membership, Project, SignInLink, User
 from annotation.models.audit import AuditEvent
-from annotation.models.guidelines import FormVersion, Guideline
+from annotation.models.feedback import LabelComment, Question, QuestionMessage, QuestionState
+from annotation.models.guidelines import FormVersion, Guideline, GuidelineAcknowledgement
 from annotation.models.invitations import Invitation
 from annotation.models.labels import Demonstration, Label, Origin, Purpose, RankedResponse, Ranking
 from annotation.models.limits import PromptTopic
@@ -18,10 +19,12 @@ __all__ = [
     "Demonstration",
     "FormVersion",
     "Guideline",
+    "GuidelineAcknowledgement",
     "ImportBatch",
     "Invitation",
     "KindSettings",
     "Label",
+    "LabelComment",
     "Membership",
     "Origin",
     "Pool",
@@ -30,6 +33,9 @@ __all__ = [
     "PromptSource",
     "PromptTopic",
     "Purpose",
+    "Question",
+    "QuestionMessage",
+    "QuestionState",
     "QueuePolicy",
     "RankedResponse",
     "Ranking",

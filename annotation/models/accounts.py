@@ -133,6 +133,8 @@ class ApiToken(models.Model):
         LABEL = "label", _("Take and submit tasks as me")
         WRITE_PROMPTS = "write_prompts", _("Add and import prompts")
         QUEUE = "queue", _("Steer the queue")
+        REVIEW = "review", _("Answer questions, comment on labels and return them")
+        FORMS = "forms", _("Change the labeling forms")
         LAUNCH = "launch", _("Launch and cancel runs")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from annotation.fields import RATING_MAX, RATING_MIN
+from annotation.fields import HIGHEST_RATING, LOWEST_RATING
 from annotation.ids import uuid7
 from annotation.models.accounts import Membership, Project
 from annotation.models.guidelines import FormVersion, Guideline
@@ -97,6 +97,8 @@ class Demonstration(Label):
 class Ranking(Label):
     """A labeler's order of K answers; the answers with rank, rating and flags are its `ranked_responses`."""
 
+    prompt_fields = models.JSONField(default=dict, help_text="What was said of the prompt, by the form's keys")
+
     class Meta:
         ordering = ["-submitted_at", "-id"]
         indexes = [
@@ -127,7 +129,7 @@ class RankedResponse(models.Model):
             models.CheckConstraint(name="ranked_rank_positive", condition=Q(rank__isnull=True) | Q(rank__gte=1)),
             models.CheckConstraint(
                 name="ranked_rating_in_range",
-                condition=Q(rating__isnull=True) | Q(rating__range=(RATING_MIN, RATING_MAX)),
+                condition=Q(rating__isnull=True) | Q(rating__range=(LOWEST_RATING, HIGHEST_RATING)),
             ),
         ]
 

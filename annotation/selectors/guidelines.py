@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from annotation.fields import default_ranking_fields
-from annotation.models import FormVersion, Guideline, Project, TaskKind
+from django.db.models import Exists, OuterRef, Q
+
+from annotation.models import Guideline, GuidelineAcknowledgement, Membership, Project
+from annotation.selectors.forms import form_current
+
+__all__ = ["form_current", "guideline_known", "guideline_to_acknowledge", "guidelines_current"]
 
 
 def guidelines_current(project: Project) -> Guideline | None:
     return Guideline.objects.filter(project=project).order_by("-version").first()
 
 
-def form_current(project: Project, kind: str = TaskKind.RANKING) -> FormVersion:
-    """The form in force; for a project without one, the default, unsaved."""
-    found = FormVersion.objects.filter(project=project, kind=kind).order_by("-version").first()
-    return found or FormVersion(project=project, kind=kind, version=0, fields=default_ranking_fields())
+def guideline_to_acknowledge(labeler: Membership) -> Guideline | None:
+    """The guidelines in force, where this labeler has not read them yet; None where they may go on.
+
+    The version in force when they joined is what the first page showed them, and who wrote it has read it. Labelers
+    without an account are programs.
+    """
+    if labeler.user_id is None:
+        return None
+    read = GuidelineAcknowledgement.objects.filter(guideline=OuterRef("pk"), membership=labeler)
+    versions = Guideline.objects.filter(project=labeler.project_id).order_by("-version")
+    current = versions.annotate(is_read=Exists(read)).first()
+    if current is None or current.is_read or current.created_at <= labeler.joined_at:
+        return None
+    return None if current.created_by_id == labeler.user_id else current
+
+
+def guideline_known(labeler: Membership) -> Guideline | None:
+    """The newest version that this labeler has read."""
+    read = GuidelineAcknowledgement.objects.filter(guideline=OuterRef("pk"), membership=labeler)
+    known = Q(Exists(read)) | Q(created_at__lte=labeler.joined_at)
+    return Guideline.objects.filter(known, project=labeler.project_id).order_by("-version").first()

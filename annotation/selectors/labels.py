@@ -100,3 +100,13 @@ def label_counts(project: Project) -> dict[str, dict[str, int]]:
         current: QuerySet[Any] = kind._default_manager.filter(project=project, is_current=True).order_by()
         counts[name] = dict(current.values_list("origin").annotate(number=Count("id")))
     return counts
+
+
+def assignment_of_label(project: Project, label_id: UUID) -> UUID | None:
+    """The assignment that a label, or an earlier revision of it, belongs to."""
+    for kind in (Demonstration, Ranking):
+        labels: QuerySet[Any] = kind._default_manager.filter(project=project, pk=label_id)
+        found: UUID | None = labels.values_list("assignment", flat=True).first()
+        if found is not None:
+            return found
+    return None

@@ -19,6 +19,7 @@ from annotation.errors import PlackettError
 from annotation.fields import Category
 from annotation.models import (
     Demonstration,
+    FormVersion,
     Origin,
     Pool,
     Project,
@@ -29,6 +30,8 @@ from annotation.models import (
     Response,
     Split,
 )
+from annotation.ranking_form import scale_of
+from annotation.selectors.feedback import is_returned
 
 CHUNK = 1000
 OVERLAPS = ("all", "latest")
@@ -53,6 +56,8 @@ class RowQuery:
     """Where several labelers labeled a task: all of their labels, or the latest alone."""
     extras: bool = False
     """Also labels that came when the task had all it wanted."""
+    returned: bool = False
+    """Also labels that a reviewer returned and that nobody has edited since."""
     since: datetime | None = None
     """Submitted (for prompts: added) at this time or later."""
     until: datetime | None = None
@@ -89,7 +94,7 @@ def query_of(query: Mapping[str, Any] | RowQuery | None) -> RowQuery:
 def query_value(name: str, value: Any) -> Any:
     if name in {"since", "until"}:
         return moment(name, value)
-    if name == "extras":
+    if name in {"extras", "returned"}:
         return bool(value)
     if name == "overlap":
         return one_of(name, value or "all", OVERLAPS)
@@ -154,6 +159,8 @@ def select_labels(labels: QuerySet[Any], project: Project, query: RowQuery) -> Q
         labels = labels.filter(origin__in=query.origins)
     if not query.extras:
         labels = labels.filter(counts=True)
+    if not query.returned:
+        labels = labels.filter(~is_returned())
     labels = within(labels, query, "submitted_at")
     if query.overlap == "latest":
         # By id where two were submitted at one time, so that one and only one is the latest.
@@ -264,13 +271,14 @@ def ranking_row(label: Ranking) -> dict[str, Any]:
     return {
         "id": str(label.pk),
         "prompt": label.prompt.messages,
-        "prompt_fields": {"category": label.prompt.category},
+        "prompt_fields": {"category": label.prompt.category, **label.prompt_fields},
         "completions": [completion(item) for item in ranked],
         "ranks": [item.rank for item in ranked],
         "presented_order": [str(item.response_id) for item in shown],
         "labeler": label.labeler.pseudonym,
         "guideline_version": label.guideline.version if label.guideline else None,
         "form_version": label.form.version if label.form else None,
+        "rating_scale": rating_scale(label.form),
         "purpose": label.purpose,
         "origin": label.origin,
         "counts": label.counts,
@@ -284,6 +292,12 @@ def ranking_row(label: Ranking) -> dict[str, Any]:
         "split": label.prompt.split,
         "pool": label.prompt.pool,
     }
+
+
+def rating_scale(form: FormVersion | None) -> dict[str, int]:
+    """Within which the ratings were given: a 4 of 5 is not a 4 of 7."""
+    scale = scale_of(form.fields if form else {})
+    return {"minimum": scale[0], "maximum": scale[-1]}
 
 
 def completion(item: RankedResponse) -> dict[str, Any]:

@@ -7,13 +7,23 @@ from django.utils.translation import gettext as _
 
 from annotation.conversations import clean_text
 from annotation.errors import PlackettError
-from annotation.models import Guideline, Project
+from annotation.models import Guideline, GuidelineAcknowledgement, Membership, Project
+from annotation.selectors.guidelines import guideline_to_acknowledge, guidelines_current
 from annotation.services import audit
 from annotation.services.audit import Actor
 
 
 class GuidelineError(PlackettError):
-    """Guidelines that can't be published."""
+    """Guidelines that can't be published, or that are not the ones in force."""
+
+
+class GuidelinesChanged(PlackettError):
+    """A labeler goes on only after reading what changed; `version` is what they have to acknowledge."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        words = _("The guidelines have changed. Read version %(version)s and acknowledge it, then go on.")
+        super().__init__(words % {"version": version})
 
 
 @transaction.atomic
@@ -31,3 +41,25 @@ def guideline_publish(*, project: Project, body: str, by: Actor) -> Guideline:
     )
     audit.record(project=project, by=by, verb="guideline.publish", target=guideline, version=guideline.version)
     return guideline
+
+
+@transaction.atomic
+def guideline_acknowledge(*, labeler: Membership, version: int) -> Guideline:
+    """Note that the labeler has read the version in force; once, however often it is said.
+
+    Raises: GuidelineError where another version is in force.
+    """
+    current = guidelines_current(labeler.project)
+    if current is None or current.version != version:
+        raise GuidelineError(_("These guidelines are not the ones in force any more. Read the newest version."))
+    _row, created = GuidelineAcknowledgement.objects.get_or_create(membership=labeler, guideline=current)
+    if created:
+        audit.record(project=labeler.project, by=labeler, verb="guideline.acknowledge", target=current, version=version)
+    return current
+
+
+def check_acknowledged(labeler: Membership) -> None:
+    """Raises: GuidelinesChanged."""
+    waiting = guideline_to_acknowledge(labeler)
+    if waiting is not None:
+        raise GuidelinesChanged(waiting.version)

@@ -18,7 +18,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from annotation.errors import PlackettError
-from annotation.fields import Category, Flag
+from annotation.fields import Category
 from annotation.models import (
     Assignment,
     AssignmentStatus,
@@ -38,6 +38,7 @@ from annotation.models import (
     TaskState,
 )
 from annotation.records import AnswerRecord, DemonstrationRecord, RankingRecord, Work
+from annotation.selectors.forms import flags_known
 from annotation.services.accounts import imported_labeler
 from annotation.services.tasks import group_key
 
@@ -92,6 +93,7 @@ class LabelImporter:
         self.project = batch.project
         self.is_ranking = kind == "rankings"
         self.labelers: dict[str, Membership] = {}
+        self.flags = flags_known(batch.project)
 
     def add(self, items: Sequence[Item]) -> Outcome:
         """Keep the labels of a chunk; say which were known, and which can't be kept and why."""
@@ -127,9 +129,9 @@ class LabelImporter:
 
     def check(self, item: Item, outcome: Outcome) -> bool:
         if isinstance(item.record, RankingRecord):
-            unknown = {flag for answer in item.record.answers for flag in answer.flags} - set(Flag.values)
+            unknown = {flag for answer in item.record.answers for flag in answer.flags} - set(self.flags)
             if unknown:
-                words = f"there is no flag {min(unknown)}; known flags: {', '.join(Flag.values)}"
+                words = f"there is no flag {min(unknown)}; known flags: {', '.join(self.flags)}"
                 outcome.rejected.append((item.line, words))
                 return False
         return True
@@ -301,7 +303,7 @@ class LabelImporter:
         if isinstance(item.record, DemonstrationRecord):
             rows.labels.append(Demonstration(response=answers[0], **shared))
             return
-        ranking = Ranking(**shared)
+        ranking = Ranking(prompt_fields=item.record.prompt_fields, **shared)
         rows.labels.append(ranking)
         rows.ranked += [
             RankedResponse(

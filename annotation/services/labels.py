@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -11,19 +11,20 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.conversations import clean_text, text_hash
 from annotation.errors import PlackettError
-from annotation.fields import default_ranking_fields
 from annotation.models import (
     Assignment,
     AssignmentStatus,
     Demonstration,
-    FormVersion,
     Guideline,
+    GuidelineAcknowledgement,
+    Membership,
     Origin,
     RankedResponse,
     Ranking,
@@ -33,9 +34,12 @@ from annotation.models import (
     TaskKind,
 )
 from annotation.models.tasks import RANKED, WRITTEN
+from annotation.ranking_form import checked_answers, flag_labels, scale_of
 from annotation.rankings import Rank, ranks_validate
+from annotation.selectors.forms import form_in_hand
 from annotation.services import audit
 from annotation.services.audit import Actor
+from annotation.services.feedback import returns_close
 from annotation.services.queue import check_own, complete_if_done, is_free, lock_task, take_slot
 
 MAX_ACTIVE_SECONDS = 24 * 3600.0
@@ -106,20 +110,24 @@ def ranking_submit(
     active_seconds: float,
     by: Actor,
     origin: str = Origin.HUMAN,
+    prompt_fields: Mapping[str, Any] | None = None,
+    form_version: int | None = None,
 ) -> Ranking:
     """Keep the labeler's ranking of the task's answers; on a task submitted before, as a new revision.
 
+    It is held to the version of the form that the labeler was shown (`form_version`), whatever was published since.
     A comparison of two models is a ranking of two answers.
 
-    Raises: RankingProblem, LabelError, NotYours.
+    Raises: RankingProblem, FormProblem, LabelError, NotYours.
     """
     check_kind(assignment, *RANKED)
-    form = form_of(assignment)
-    checked = check_items(assignment, items, form.fields if form else default_ranking_fields())
-    submission = Submission(assignment, submission_id, started_at, active_seconds, by, origin, digest_of(checked))
-    return submit_once(
-        Ranking, submission, lambda task, shared: add_ranking(assignment, checked, {"form": form, **shared})
-    )
+    form = form_in_hand(assignment, form_version)
+    checked = check_items(assignment, items, form.fields)
+    said = checked_answers(form.fields, prompt_fields or {})
+    content = digest_of(checked, said)
+    submission = Submission(assignment, submission_id, started_at, active_seconds, by, origin, content)
+    own = {"form": form if form.version else None, "prompt_fields": said}
+    return submit_once(Ranking, submission, lambda task, shared: add_ranking(assignment, checked, {**own, **shared}))
 
 
 # --- Once, whatever the network does --------------------------------------------------------------
@@ -155,6 +163,8 @@ def submit(kind: type[AnyLabel], submission: Submission, add: Callable[[Task, di
             return edited
     counts = settle_assignment(task, assignment)
     label = add(task, shared_fields(task, submission) | {"submission_id": key, "counts": counts})
+    if label.revision > 1:
+        returns_close(assignment=assignment)
     complete_if_done(task)
     audit.record(
         project=task.project,
@@ -203,7 +213,7 @@ def shared_fields(task: Task, submission: Submission) -> dict[str, Any]:
         "assignment": assignment,
         "prompt_id": task.prompt_id,
         "labeler": assignment.labeler,
-        "guideline": guideline_at(task, started_at),
+        "guideline": guideline_at(task, started_at, assignment.labeler),
         "origin": Origin.SIMULATED if assignment.labeler.is_simulated else submission.origin,
         "purpose": task.purpose,
         "started_at": started_at,
@@ -232,7 +242,7 @@ def add_demonstration(assignment: Assignment, text: str, shared: dict[str, Any])
         author=shared["labeler"],
     )
     return Demonstration.objects.create(
-        response=response, revision=revision, form=form_of(assignment), corrects=original_of(assignment), **shared
+        response=response, revision=revision, corrects=original_of(assignment), **shared
     )
 
 
@@ -253,15 +263,13 @@ def add_ranking(assignment: Assignment, items: Sequence[RankedItem], shared: dic
     return ranking
 
 
-def guideline_at(task: Task, moment: datetime) -> Guideline | None:
-    """The version that was in force when the work began: the one the labeler had in front of them."""
+def guideline_at(task: Task, moment: datetime, labeler: Membership) -> Guideline | None:
+    """The version that the labeler had in front of them: the one in force when the work began, or one published since
+    that they acknowledged before they submitted."""
     versions = Guideline.objects.filter(project=task.project_id)
-    return versions.filter(created_at__lte=moment).first() or versions.order_by("version").first()
-
-
-def form_of(assignment: Assignment) -> FormVersion | None:
-    task = assignment.task
-    return FormVersion.objects.filter(project=task.project_id, kind=task.kind).order_by("-version").first()
+    read = Exists(GuidelineAcknowledgement.objects.filter(guideline=OuterRef("pk"), membership=labeler))
+    known = versions.filter(Q(created_at__lte=moment) | Q(read))
+    return known.order_by("-version").first() or versions.order_by("version").first()
 
 
 # --- Checks ---------------------------------------------------------------------------------------
@@ -302,18 +310,18 @@ def check_items(assignment: Assignment, items: Sequence[RankedItem], fields: dic
 
 
 def checked_item(item: RankedItem, rank: Rank, fields: dict[str, Any]) -> RankedItem:
-    low, high = fields["rating"]["minimum"], fields["rating"]["maximum"]
-    rating = item.rating
+    low, high = scale_of(fields)[0], scale_of(fields)[-1]
+    rating, asked = item.rating, list(flag_labels(fields))
     if rating is not None and (isinstance(rating, bool) or not isinstance(rating, int) or not low <= rating <= high):
         words = _("A rating is %(rating)s; it must be a whole number from %(low)d to %(high)d.")
         raise LabelError(words % {"rating": repr(rating)[:40], "low": low, "high": high})
     if isinstance(item.flags, str) or not all(isinstance(flag, str) for flag in item.flags):
         raise LabelError(_("The flags must be a list of names."))
-    unknown = sorted(set(item.flags) - set(fields["flags"]))
+    unknown = sorted(set(item.flags) - set(asked))
     if unknown:
         words = _("There is no flag %(flag)s in this project's form. Known flags: %(known)s.")
-        raise LabelError(words % {"flag": unknown[0][:40], "known": ", ".join(fields["flags"])})
-    flags = [flag for flag in fields["flags"] if flag in set(item.flags)]
+        raise LabelError(words % {"flag": unknown[0][:40], "known": ", ".join(asked)})
+    flags = [flag for flag in asked if flag in set(item.flags)]
     return RankedItem(response_id=item.response_id, rank=rank, rating=rating, flags=flags)
 
 
@@ -335,10 +343,12 @@ def content_of(label: Demonstration | Ranking) -> str:
         return label.response.content_hash
     ranked = label.ranked_responses.order_by("position")
     return digest_of(
-        [RankedItem(response_id=row.response_id, rank=row.rank, rating=row.rating, flags=row.flags) for row in ranked]
+        [RankedItem(response_id=row.response_id, rank=row.rank, rating=row.rating, flags=row.flags) for row in ranked],
+        label.prompt_fields,
     )
 
 
-def digest_of(items: Sequence[RankedItem]) -> str:
+def digest_of(items: Sequence[RankedItem], prompt_fields: Mapping[str, Any]) -> str:
     said = [(str(item.response_id), item.rank, item.rating, sorted(item.flags)) for item in items]
-    return sha256(repr(sorted(said)).encode()).hexdigest()
+    by_id = sorted(said, key=lambda item: item[0])
+    return sha256(repr((by_id, sorted(prompt_fields.items()))).encode()).hexdigest()

@@ -44,6 +44,7 @@ from annotation.selectors.queue_settings import policy_of
 from annotation.selectors.taken import labels_taken
 from annotation.services import audit
 from annotation.services.audit import Actor
+from annotation.services.guidelines import check_acknowledged
 
 RELEASED_AT_ONCE = 50
 LOST_LOOKED_AT = 20
@@ -66,8 +67,11 @@ def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignme
 
     In order: the lease they hold, the task whose lease they lost and nobody else took, then as the project's policy
     says (`annotation.policy`).
+
+    Raises: GuidelinesChanged where the labeler has to read what changed first.
     """
     check_may_label(labeler)
+    check_acknowledged(labeler)
     kinds = [kind] if kind else list(TaskKind.values)
     leases_release_expired(labeler=labeler)
     with transaction.atomic():

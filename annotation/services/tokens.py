@@ -30,6 +30,8 @@ NEEDED: dict[str, Capability] = {
     Scope.LABEL: Capability.LABEL,
     Scope.WRITE_PROMPTS: Capability.EDIT_PROMPTS,
     Scope.QUEUE: Capability.MANAGE_QUEUE,
+    Scope.REVIEW: Capability.REVIEW,
+    Scope.FORMS: Capability.EDIT_FORMS,
     Scope.LAUNCH: Capability.LAUNCH,
 }
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from annotation.models.accounts import Theme
 from frontend import markdown as rendering
-from frontend.access import ProjectAccess, Tab, tabs_of
+from frontend.access import ProjectAccess, Tab, tabs_of, with_counts
 from frontend.preferences import THEME_COOKIE
 
 register = template.Library()
@@ -92,7 +92,7 @@ def theme(context: Context) -> str:
 @register.simple_tag
 def project_tabs(access: ProjectAccess) -> list[Tab]:
     """`{% project_tabs access as tabs %}`: the pages of a project that this person may open."""
-    return tabs_of(access)
+    return with_counts(access, tabs_of(access))
 
 
 @register.inclusion_tag("frontend/_conversation.html")

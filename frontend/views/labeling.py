@@ -7,7 +7,7 @@ The same addresses answer a plain form (page or redirect) and the page's script 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
@@ -28,19 +28,33 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import PlackettError
-from annotation.fields import Flag, SkipReason
-from annotation.models import Assignment, AssignmentStatus, Demonstration, Membership, Ranking, TaskKind
+from annotation.fields import SkipReason
+from annotation.models import (
+    Assignment,
+    AssignmentStatus,
+    Demonstration,
+    FormVersion,
+    Membership,
+    Ranking,
+    TaskKind,
+)
 from annotation.models.tasks import WRITTEN
 from annotation.roles import Capability
 from annotation.selectors import labels as label_selectors
 from annotation.selectors import queue as queue_selectors
-from annotation.selectors.guidelines import form_current, guidelines_current
+from annotation.selectors.feedback import Feedback, feedback_on
+from annotation.selectors.forms import form_in_hand
+from annotation.selectors.guidelines import guideline_to_acknowledge, guidelines_current
 from annotation.selectors.nothing import reasons_for_nothing
 from annotation.services import labels, queue
+from annotation.services.feedback import feedback_seen, question_ask
+from annotation.services.guidelines import GuidelineError, GuidelinesChanged, guideline_acknowledge
 from annotation.services.limits import declined_topics_set
 from frontend import submissions
 from frontend.access import ProjectAccess, assignment_for, labeler_for, project_for
+from frontend.history_page import history_context
 from frontend.project_forms.queue import TopicsForm
+from frontend.ranking_page import contradiction_words, form_context, questions_of
 from frontend.submissions import Values
 
 LABELS_A_PAGE = 20
@@ -98,6 +112,7 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
     """What waits for this labeler, and the button that takes the next task."""
     access, membership = labeler_for(request.user, slug)
     if request.method == "POST":
+        acknowledge_first(request, membership)
         kind = request.POST.get("kind", "")
         request.session["label_kind"] = kind if kind in TaskKind.values else ""
         return redirect(next_url(request, membership))
@@ -111,9 +126,22 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
         "several": sum(bool(number) for number in waiting.values()) > 1,
         "current": current,
         "done": label_selectors.done_by(membership),
+        "guideline": guidelines_current(access.project),
+        "changed": guideline_to_acknowledge(membership),
         "reasons": [] if current or any(waiting.values()) else reasons_for_nothing(membership),
     }
     return render(request, "frontend/labeling/start.html", context)
+
+
+def acknowledge_first(request: HttpRequest, membership: Membership) -> None:
+    """Whoever starts for the first time starts below the guidelines: that they did is kept. What changed since is asked
+    for on a page of its own."""
+    try:
+        guideline_acknowledge(
+            labeler=membership, version=submissions.whole_number(request.POST.get("guideline_version", ""))
+        )
+    except GuidelineError:
+        return
 
 
 @login_required
@@ -134,10 +162,14 @@ def topics(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def next_url(request: HttpRequest, membership: Membership) -> str:
-    """Take the next task and return its page; without one, the start page, which says why."""
+    """Take the next task and return its page; without one, the start page, which says why; where the guidelines have
+    changed, the page that says what."""
     kind = request.session.get("label_kind") or None
-    assignment = queue.assignment_next(labeler=membership, kind=kind)
     slug = membership.project.slug
+    try:
+        assignment = queue.assignment_next(labeler=membership, kind=kind)
+    except GuidelinesChanged:
+        return reverse("frontend:guidelines_acknowledge", args=[slug])
     if assignment is None:
         return reverse("frontend:label", args=[slug])
     return reverse("frontend:assignment", args=[slug, assignment.id])
@@ -153,6 +185,7 @@ class Form:
     values: Values
     problems: Mapping[str, str] = field(default_factory=dict)
     notice: str = ""
+    contradictions: Sequence[str] = ()
     submission_id: uuid.UUID = field(default_factory=uuid.uuid4)
 
 
@@ -163,6 +196,8 @@ def assignment(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> Htt
     access, task_in_hand = assignment_for(request.user, slug, assignment_id)
     if request.method == "POST":
         return submit(request, access, task_in_hand)
+    if guideline_to_acknowledge(task_in_hand.labeler) and label_selectors.label_current(task_in_hand) is None:
+        return redirect("frontend:guidelines_acknowledge", slug)  # the draft waits here meanwhile
     return task_page(request, access, task_in_hand, Form(values=starting_values(task_in_hand)))
 
 
@@ -173,11 +208,13 @@ def submit(request: HttpRequest, access: ProjectAccess, assignment: Assignment) 
         if assignment.task.kind in WRITTEN:
             submit_demonstration(request, assignment, clock)
         else:
-            form.problems = submit_ranking(request, assignment, clock)
+            submit_ranking(request, assignment, clock, form)
     except PlackettError as problem:
         form.notice = problem.message
     if form.problems or form.notice:
         return refused(request, access, assignment, form)
+    if form.contradictions:
+        return task_page(request, access, assignment, form)
     return submitted(request, assignment)
 
 
@@ -192,14 +229,16 @@ def submit_demonstration(request: HttpRequest, assignment: Assignment, clock: su
     )
 
 
-def submit_ranking(request: HttpRequest, assignment: Assignment, clock: submissions.Clock) -> Mapping[str, str]:
-    """Submit the ranking, or return what is wrong with it by field."""
+def submit_ranking(request: HttpRequest, assignment: Assignment, clock: submissions.Clock, form: Form) -> None:
+    """Submit the ranking, or note in the form what is wrong with it by field, or what to look at once more."""
+    version = form_shown(request, assignment)
     if assignment.task.kind == TaskKind.COMPARISON:
         read = submissions.read_comparison(request.POST, assignment)
     else:
-        read = submissions.read_ranking(request.POST, assignment, ranking_fields(assignment))
-    if read.problems:
-        return read.problems
+        read = submissions.read_ranking(request.POST, assignment, version.fields)
+    form.problems, form.contradictions = read.problems, unseen_contradictions(request, read)
+    if form.problems or form.contradictions:
+        return
     labels.ranking_submit(
         assignment=assignment,
         items=[
@@ -212,12 +251,27 @@ def submit_ranking(request: HttpRequest, assignment: Assignment, clock: submissi
         started_at=clock.started_at,
         active_seconds=clock.active_seconds,
         by=assignment.labeler,
+        prompt_fields=read.prompt_fields,
+        form_version=version.version,
     )
-    return {}
+
+
+def unseen_contradictions(request: HttpRequest, read: submissions.RankingInput) -> Sequence[str]:
+    """What a plain form is asked about once before it is taken; the page's script points it out while one ranks."""
+    if wants_json(request) or "contradictions_seen" in request.POST:
+        return ()
+    return contradiction_words(read.answers)
+
+
+def form_shown(request: HttpRequest, assignment: Assignment) -> FormVersion:
+    """The version of the form that this page was drawn from: it travels in the form's address."""
+    said = request.GET.get("form") if request.method == "POST" else None
+    return form_in_hand(assignment, None if said is None else submissions.whole_number(said))
 
 
 def submitted(request: HttpRequest, assignment: Assignment) -> HttpResponse:
     slug = assignment.labeler.project.slug
+    ask_along(request, assignment)
     if "editing" in request.POST:
         messages.success(request, _("Saved as a new revision of your label."))
         url = reverse("frontend:history", args=[slug])
@@ -225,6 +279,16 @@ def submitted(request: HttpRequest, assignment: Assignment) -> HttpResponse:
         messages.success(request, _("Your label has been saved."))
         url = next_url(request, assignment.labeler)
     return JsonResponse({"next": url}) if wants_json(request) else redirect(url)
+
+
+def ask_along(request: HttpRequest, assignment: Assignment) -> None:
+    """A question that stands in the form unsent goes with the label, and is not lost."""
+    if not request.POST.get("question", "").strip():
+        return
+    try:
+        question_ask(assignment=assignment, body=request.POST["question"], by=assignment.labeler)
+    except PlackettError as problem:
+        messages.error(request, problem.message)
 
 
 def refused(request: HttpRequest, access: ProjectAccess, assignment: Assignment, form: Form) -> HttpResponse:
@@ -239,6 +303,7 @@ def task_page(
 ) -> HttpResponse:
     revisions = label_selectors.label_history(assignment)
     context = {
+        "feedback": read_feedback(assignment),
         "access": access,
         "section": "label" if not revisions else "history",
         "assignment": assignment,
@@ -257,23 +322,31 @@ def task_page(
     if assignment.task.kind == TaskKind.COMPARISON:
         context |= {"answers": submissions.answers_of(assignment, form.values), "choice": form.values.get("choice", "")}
         return render(request, "frontend/labeling/compare.html", context, status=status)
-    return render(request, "frontend/labeling/rank.html", context | ranking_context(assignment, form), status=status)
+    return render(
+        request, "frontend/labeling/rank.html", context | ranking_context(request, assignment, form), status=status
+    )
 
 
-def ranking_context(assignment: Assignment, form: Form) -> dict[str, Any]:
-    fields = ranking_fields(assignment)
-    scale = range(fields["rating"]["minimum"], fields["rating"]["maximum"] + 1)
-    return {
+def read_feedback(assignment: Assignment) -> Feedback:
+    """What was said about this task; from now on its labeler has seen it."""
+    found = feedback_on([assignment.pk])[assignment.pk]
+    if found.has_news:
+        feedback_seen(assignment=assignment, by=assignment.labeler)
+    return found
+
+
+def ranking_context(request: HttpRequest, assignment: Assignment, form: Form) -> dict[str, Any]:
+    try:
+        version = form_shown(request, assignment)
+    except PlackettError:  # a version that never was: the notice says so, the page goes on with the right one
+        version = form_in_hand(assignment)
+    return form_context(version.fields) | {
+        "form_version": version.version,
         "answers": submissions.answers_of(assignment, form.values, form.problems),
-        "ratings": [str(rating) for rating in scale],
         "ranks": [str(rank) for rank in range(1, len(assignment.presented_order) + 1)],
-        "flags": [(flag, Flag(flag).label) for flag in fields["flags"]],
+        "questions": questions_of(version.fields, form.values, form.problems),
         "touched": form.values.get("touched", ""),
     }
-
-
-def ranking_fields(assignment: Assignment) -> dict[str, Any]:
-    return form_current(assignment.task.project, TaskKind.RANKING).fields
 
 
 def starting_values(assignment: Assignment) -> Values:
@@ -338,7 +411,8 @@ def history(request: HttpRequest, slug: str) -> HttpResponse:
     """One's own labels, newest first; each opens to be looked at and edited."""
     access, membership = labeler_for(request.user, slug)
     page = Paginator(label_selectors.labels_of(membership), LABELS_A_PAGE).get_page(request.GET.get("page"))
-    return render(request, "frontend/labeling/history.html", {"access": access, "section": "history", "page": page})
+    context = {"access": access, "section": "history", "page": page} | history_context(membership, page)
+    return render(request, "frontend/labeling/history.html", context)
 
 
 @login_required
@@ -352,4 +426,6 @@ def guidelines(request: HttpRequest, slug: str) -> HttpResponse:
         raise Http404
     context = {"access": access, "section": "guidelines", "versions": versions, "shown": shown}
     context["may_edit"] = access.can(Capability.EDIT_GUIDELINES)
+    if access.membership is not None and access.can(Capability.LABEL):
+        context["waiting"] = guideline_to_acknowledge(access.membership)
     return render(request, "frontend/labeling/guidelines.html", context)

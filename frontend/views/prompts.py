@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.contrib import messages
@@ -15,7 +15,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotation.errors import PlackettError
 from annotation.models import Demonstration, Prompt, PromptSource, Ranking, Response
+from annotation.ranking_form import asked_fields
 from annotation.roles import Capability
+from annotation.selectors.feedback import feedback_on
 from annotation.selectors.prompts import import_batches, prompts_list, responses_of
 from annotation.services.limits import prompt_topics_set
 from annotation.services.prompts import AddReport, PromptRow, prompt_withdraw, prompts_add
@@ -26,6 +28,7 @@ from frontend.project_forms.prompts import PastePromptsForm, PromptFilterForm
 from frontend.project_forms.queue import TopicsForm
 
 IMPORTS_SHOWN = 20
+AnyLabel = TypeVar("AnyLabel", Demonstration, Ranking)
 
 
 @login_required
@@ -106,6 +109,7 @@ def prompt(request: HttpRequest, slug: str, prompt_id: UUID) -> HttpResponse:
         "may_read_labels": may_read_labels,
         "rankings": _rankings_of(found, responses) if may_read_labels else [],
         "demonstrations": _demonstrations_of(found) if may_read_labels else [],
+        "may_review": access.can(Capability.REVIEW),
     }
     return project_page(request, access, "prompts", "prompts/detail.html", context)
 
@@ -116,17 +120,31 @@ def topics_form(prompt: Prompt) -> TopicsForm:
 
 def _demonstrations_of(prompt: Prompt) -> list[Demonstration]:
     current = Demonstration.objects.filter(prompt=prompt, is_current=True)
-    return list(current.select_related("labeler", "response"))
+    return with_feedback(list(current.select_related("labeler", "response")))
 
 
 def _rankings_of(prompt: Prompt, responses: list[Response]) -> list[dict[str, object]]:
     """The current rankings, best answer first, each answer by the number that it has on the page."""
     numbers = {response.id: number for number, response in enumerate(responses, start=1)}
-    current = Ranking.objects.filter(prompt=prompt, is_current=True).select_related("labeler")
+    current = Ranking.objects.filter(prompt=prompt, is_current=True).select_related("labeler", "form")
     return [
-        {"ranking": ranking, "placed": _placed(ranking, numbers)}
-        for ranking in current.prefetch_related("ranked_responses")
+        {"ranking": ranking, "placed": _placed(ranking, numbers), "said": said_of_prompt(ranking)}
+        for ranking in with_feedback(list(current.prefetch_related("ranked_responses")))
     ]
+
+
+def with_feedback(labels: list[AnyLabel]) -> list[AnyLabel]:
+    """The labels, each with what reviewers said of it as `feedback`."""
+    found = feedback_on([label.assignment_id for label in labels])
+    for label in labels:
+        label.feedback = found[label.assignment_id]  # type: ignore[attr-defined]
+    return labels
+
+
+def said_of_prompt(ranking: Ranking) -> list[tuple[str, Any]]:
+    """What the label says of the prompt, in the words of the form that it was made under."""
+    words = {asked.key: asked.label for asked in asked_fields(ranking.form.fields if ranking.form else {})}
+    return [(words.get(key, key), said) for key, said in ranking.prompt_fields.items()]
 
 
 def _placed(ranking: Ranking, numbers: dict[UUID, int]) -> list[dict[str, Any]]:

@@ -425,6 +425,12 @@ def test_good_and_bad_by_ratings_or_else_by_the_ends_of_the_ranking(
     assert trl.goodness({"completions": completions, "ranks": ranks}) == expected
 
 
+def test_good_is_above_the_middle_of_the_scale_that_was_asked() -> None:
+    row = {"completions": [{"ratings": {"overall": rating}} for rating in (4, 3, 2)], "ranks": [1, 2, 3]}
+    assert trl.goodness(row) == [None, False, False]  # of 1 to 7
+    assert trl.goodness(row | {"rating_scale": {"minimum": 1, "maximum": 5}}) == [True, None, False]
+
+
 def test_each_format_has_a_name_of_its_own_and_reads_something() -> None:
     assert len({found.name for found in FORMATS}) == len(FORMATS)
     assert all(found.readers and str(found.label) for found in FORMATS)

@@ -346,7 +346,9 @@ def test_exported_rankings_come_in_again_as_they_were(project: Project) -> None:
     bring_in(
         project,
         "rankings",
-        judged([2, 1, None], "judge 1", language="zh", category="chat"),
+        judged(
+            [2, 1, None], "judge 1", language="zh", prompt_fields={"category": "chat", "ambiguous": True, "note": "?"}
+        ),
         judged(
             [1, 1], "judge 2", prompt="How?", purpose="eval", active_seconds=3.5, submitted_at="2024-01-01T00:00:00Z"
         ),
@@ -363,6 +365,16 @@ def test_exported_rankings_come_in_again_as_they_were(project: Project) -> None:
         return {name: row[name] for name in kept} | {"shown": [answers[key] for key in row["presented_order"]]}
 
     assert [said(row) for row in ranking_rows(other, {"purpose": ""})] == [said(row) for row in rows]
+
+
+def test_ratings_of_another_scale_are_not_taken_for_ours(project: Project) -> None:
+    row = judged([1, 2], "judge 1", rating_scale={"minimum": 1, "maximum": 5})
+    bring_in(project, "rankings", row)  # no ratings in it, so no harm
+    row = judged([1, 2], "judge 2", "How?", rating_scale={"minimum": 1, "maximum": 5})
+    row["completions"] = [{"content": text, "rating": 4} for text in ("a", "b")]
+    with pytest.raises(BadLines) as problem:
+        bring_in(project, "rankings", row)
+    assert "another scale than 1 to 7" in problem.value.rejected[0]["problem"]
 
 
 def test_queries_grow_with_chunks_and_not_with_rows(project: Project) -> None:

@@ -280,8 +280,8 @@ def test_the_projects_form_says_what_is_allowed(ranking: Assignment) -> None:
         project=form.project, kind="ranking", version=2, fields=fields | {"allow_ties": False, "allow_partial": True}
     )
     with pytest.raises(RankingProblem, match="no ties"):
-        rank(ranking, [1, 1, 2])
-    label = rank(ranking, [2, None, 1])
+        rank(ranking, [1, 1, 2], form_version=2)
+    label = rank(ranking, [2, None, 1], form_version=2)
     assert [item.rank for item in label.ranked_responses.order_by("position")] == [2, None, 1]
     assert label.form is not None and label.form.version == 2
 

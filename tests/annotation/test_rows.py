@@ -90,8 +90,8 @@ def test_a_ranking_row(project: Project, alice: Membership, bob: Membership) -> 
     [row] = ranking_rows(project)
     assert list(row) == [
         "id", "prompt", "prompt_fields", "completions", "ranks", "presented_order", "labeler", "guideline_version",
-        "form_version", "purpose", "origin", "counts", "started_at", "submitted_at", "active_seconds", "language",
-        "batch", "round", "revision", "split", "pool",
+        "form_version", "rating_scale", "purpose", "origin", "counts", "started_at", "submitted_at", "active_seconds",
+        "language", "batch", "round", "revision", "split", "pool",
     ]  # fmt: skip
     by_text = {item["content"]: item for item in row["completions"]}
     assert by_text["by a model"] == {

@@ -73,4 +73,4 @@ def test_a_token_needs_a_name(rita: Membership) -> None:
 def test_scopes_follow_the_role(alice: Membership, rita: Membership, ada: Membership) -> None:
     assert scopes_for(alice) == ["label"]
     assert scopes_for(rita) == ["read", "export"]
-    assert scopes_for(ada) == ["read", "export", "label", "write_prompts", "queue", "launch"]
+    assert scopes_for(ada) == ["read", "export", "label", "write_prompts", "queue", "review", "forms", "launch"]

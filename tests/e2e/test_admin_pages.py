@@ -13,7 +13,10 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
-from annotation.models import Prompt
+from annotation.models import Assignment, Prompt, Question
+from annotation.selectors.forms import form_current
+from annotation.services.feedback import label_comment, question_ask
+from annotation.services.forms import form_publish
 from annotation.services.guidelines import guideline_publish
 from annotation.services.queue import assignment_skip
 from annotation.services.queue_settings import queue_policy_update
@@ -37,14 +40,28 @@ PLAIN = (
     *("prompts/", "prompts/paste/", "prompts/import/", "people/", "tokens/", "audit/", "settings/"),
     *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "queue/comparisons/"),
     *("people/invitations/", "topics/"),
-    *("guidelines/", "guidelines/edit/", "label/", "history/"),
+    *("guidelines/", "guidelines/edit/", "form/", "form/edit/", "questions/", "label/", "history/"),
     *(f"runs/new/{stage}/" for stage in ("pretrain", "sft", "sample", "reward", "ppo", "evaluate")),
 )
-EMPTY = ("loop/", "runs/", "models/", "snapshots/", "prompts/", "label/", "history/", "queue/", "queue/review/")
-OF_RESEARCHER = ("loop/", "runs/", "models/", "snapshots/", "snapshots/new/", "prompts/", "tokens/", "guidelines/")
+EMPTY = (
+    *("loop/", "runs/", "models/", "snapshots/", "prompts/", "label/", "history/", "queue/", "queue/review/"),
+    *("questions/", "form/"),
+)
+OF_RESEARCHER = (
+    "loop/",
+    "runs/",
+    "models/",
+    "snapshots/",
+    "snapshots/new/",
+    "prompts/",
+    "tokens/",
+    "guidelines/",
+    "form/",
+)
 OF_REVIEWER = (
     *("loop/", "runs/", "snapshots/", "prompts/", "guidelines/", "guidelines/edit/", "label/", "tokens/"),
     *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "queue/comparisons/"),
+    *("form/", "form/edit/", "questions/", "history/"),
 )
 
 
@@ -58,6 +75,14 @@ def scene(transactional_db: None, settings: Any, tmp_path: Path) -> Scene:
     queue_policy_update(project=made.project, review_after_skips=1, by=made.ada)
     skipped = lease(made.member(made.alice), "demonstration")
     assignment_skip(assignment=skipped, reason="unclear", note="Which tide?", by=skipped.labeler)
+    question_ask(assignment=skipped, body="Which *tide* is meant?", by=skipped.labeler)
+    labeled = Assignment.objects.filter(labeler=made.member(made.bob), status="submitted")[0]
+    label_comment(assignment=labeled, body="The **second** answer makes something up.", returns=True, by=made.ada)
+    fields = form_current(made.project).fields | {
+        "own_flags": [{"key": "too_long", "label": "Too long"}],
+        "prompt_fields": [{"key": "ambiguous"}, {"key": "note", "label": "What else?", "type": "text"}],
+    }
+    form_publish(project=made.project, fields=fields, based_on=1, by=made.ada)
     return made
 
 
@@ -83,6 +108,7 @@ def addresses(scene: Scene, settings: Any) -> list[str]:
         *PLAIN,
         *(f"runs/{run.pk}/" for run in (waiting, going, failed)),
         f"runs/{going.pk}/figures/",
+        f"questions/{Question.objects.get(project=project).pk}/",
         f"models/{model.pk}/",
         *(f"snapshots/{snapshot.pk}/" for snapshot in (corpus, demonstrations, rankings)),
         *(f"prompts/{prompt.pk}/" for prompt in prompts),

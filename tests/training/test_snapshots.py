@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -14,7 +15,11 @@ from hypothesis import strategies as st
 from annotation.formats.trl import write_preference as preference_pairs
 from annotation.formats.trl import write_prompt_completion as prompt_completion
 from annotation.models import Membership, Project
+from annotation.selectors.forms import form_current
 from annotation.selectors.rows import QueryProblem
+from annotation.services.feedback import label_comment
+from annotation.services.forms import form_publish
+from annotation.services.labels import RankedItem, ranking_submit
 from tests.factories import ProjectFactory, PromptFactory, RankingTaskFactory, lease
 from tests.training.labels import demonstrate, demonstrations, rank, submit_demonstration
 from training import files
@@ -141,6 +146,44 @@ def test_rankings_keep_the_group_and_export_as_pairs(project: Project, alice: Me
     assert len(list(export_lines(snapshot, format="preference", ties="drop"))) == 5
     margins = [json.loads(line)["margin"] for line in export_lines(snapshot, format="preference", ties="margin")]
     assert sorted(margins) == [0, 1, 1, 1, 1, 2]
+
+
+def test_a_partial_order_is_frozen_as_it_is_and_pairs_leave_out_what_is_unranked(
+    project: Project, alice: Membership, rita: Membership, ada: Membership
+) -> None:
+    fields = form_current(project).fields | {"allow_partial": True}
+    form_publish(project=project, fields=fields, based_on=1, by=ada)
+    RankingTaskFactory(prompt=PromptFactory(project=project, pool="rm"), answers=4)
+    assignment = lease(alice, "ranking")
+    items = [
+        RankedItem(response_id=UUID(key), rank=rank, rating=4 if rank else None)
+        for key, rank in zip(assignment.presented_order, [2, None, 1, None], strict=True)
+    ]
+    ranking_submit(
+        assignment=assignment, items=items, submission_id=uuid4(), started_at=None, active_seconds=1, by=alice
+    )
+    snapshot = build(project, rita, "rankings")
+    [row] = snapshot_rows(snapshot, "train")
+    by_id = dict(zip([answer["id"] for answer in row["completions"]], row["ranks"], strict=True))
+    assert [by_id[key] for key in assignment.presented_order] == [2, None, 1, None]
+    texts = {answer["id"]: answer["content"] for answer in row["completions"]}
+    [pair] = [json.loads(line) for line in export_lines(snapshot, format="preference")]
+    first, __, third, __ = assignment.presented_order
+    assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == (texts[third], texts[first])
+
+
+def test_a_returned_label_is_in_no_new_snapshot_until_it_is_edited(
+    project: Project, alice: Membership, rita: Membership, ada: Membership
+) -> None:
+    kept, returned = demonstrations(project, alice, 2)
+    before = build(project, rita)
+    label_comment(assignment=returned.assignment, body="Say more.", returns=True, by=ada)
+    assert [row["id"] for row in snapshot_rows(build(project, rita), "train")] == [str(kept.pk)]
+    with_it = build(project, rita, returned=True)
+    assert len(list(snapshot_rows(with_it, "train"))) == 2
+    assert len(list(snapshot_rows(before, "train"))) == 2  # what was frozen stays
+    submit_demonstration(returned.assignment, "More.")
+    assert len(list(snapshot_rows(build(project, rita), "train"))) == 2
 
 
 def test_a_download_of_changed_files_is_refused(project: Project, alice: Membership, rita: Membership) -> None:

@@ -35,7 +35,7 @@ from training.rlhf.record import Record
 from training.rlhf.tokens import context_limit, encode_completion, load_tokenizer
 from training.rlhf.workspace import StepMetrics, Workspace
 
-RATING_SPAN = 6.0  # ratings go from 1 to 7
+RATINGS = (1.0, 7.0)  # the scale of ratings whose row does not tell its own
 
 
 class RankedAnswers(NamedTuple):
@@ -180,7 +180,7 @@ def encode_ranking(
     pairs = [pair for pair in ranked_pairs(ranks) if config.ties != "drop" or not pair[2]]
     if not pairs:
         raise RowError("no pair to learn from: all answers are tied")
-    margins = [pair_margin(answers, ranks, pair, config) for pair in pairs]
+    margins = [pair_margin(answers, ranks, pair, config, rating_scale(row)) for pair in pairs]
     return RankedAnswers(
         sequences,
         ranks,
@@ -232,7 +232,11 @@ def ranked_answers(row: Row) -> tuple[list[dict[str, Any]], list[float]]:
 
 
 def pair_margin(
-    answers: Sequence[Row], ranks: Sequence[float], pair: tuple[int, int, bool], config: RankingsConfig
+    answers: Sequence[Row],
+    ranks: Sequence[float],
+    pair: tuple[int, int, bool],
+    config: RankingsConfig,
+    scale: tuple[float, float] = RATINGS,
 ) -> float:
     """What the better answer must win by: in proportion to the gap of ranks, or of overall ratings where there are
     any; the widest possible gap gives `margin_scale`."""
@@ -241,15 +245,28 @@ def pair_margin(
         return 0.0
     if config.margin == "ranks":
         return config.margin_scale * (ranks[worse] - ranks[better]) / (max(ranks) - min(ranks))
-    gap = overall_rating(answers[better]) - overall_rating(answers[worse])
-    return config.margin_scale * max(gap, 0.0) / RATING_SPAN
+    low, high = scale
+    gap = overall_rating(answers[better], (low + high) / 2) - overall_rating(answers[worse], (low + high) / 2)
+    return config.margin_scale * max(gap, 0.0) / (high - low)
 
 
-def overall_rating(answer: Row) -> float:
-    """The 1-7 rating of an answer: a number, or the entry `overall` of its ratings; 4, the middle, if it has none."""
+def rating_scale(row: Row) -> tuple[float, float]:
+    """The lowest and the highest rating that could be given; 1 and 7 where the row does not tell. Raises RowError."""
+    scale = row.get("rating_scale")
+    if scale is None:
+        return RATINGS
+    found = (scale.get("minimum"), scale.get("maximum")) if isinstance(scale, dict) else (None, None)
+    low, high = (value if isinstance(value, int) and not isinstance(value, bool) else None for value in found)
+    if low is None or high is None or low >= high:
+        raise RowError("a rating scale that is none")
+    return float(low), float(high)
+
+
+def overall_rating(answer: Row, middle: float = 4.0) -> float:
+    """The rating of an answer: a number, or the entry `overall` of its ratings; the middle, if it has none."""
     ratings = answer.get("ratings")
     value = ratings.get("overall") if isinstance(ratings, dict) else ratings
-    return float(value) if isinstance(value, (int, float)) else 4.0
+    return float(value) if isinstance(value, (int, float)) else middle
 
 
 def read_answers(work: Workspace, split: str, tokenizer: PreTrainedTokenizerBase, limit: int) -> list[list[int]]:

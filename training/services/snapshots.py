@@ -30,6 +30,7 @@ from training.inputs import SPLITS, TEST, TRAIN
 from training.models import ArtifactKind, Snapshot, SnapshotKind, SnapshotLabel
 
 SCHEMA_VERSION = 1
+LABELS_ONLY = frozenset({"origins", "purpose", "overlap", "extras", "returned"})  # filters that prompts do not have
 CHUNK = 1000
 
 Row = Mapping[str, Any]
@@ -115,7 +116,7 @@ def whole_query(kind: str, query: Mapping[str, Any]) -> dict[str, Any]:
         else:
             asked[key] = value.isoformat() if hasattr(value, "isoformat") else value
     if kind == SnapshotKind.PROMPTS:  # only labels have these
-        asked = {key: value for key, value in asked.items() if key not in {"origins", "purpose", "overlap", "extras"}}
+        asked = {key: value for key, value in asked.items() if key not in LABELS_ONLY}
     return asked | ({"ties": ties} if kind == SnapshotKind.RANKINGS else {})
 
 

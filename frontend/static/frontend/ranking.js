@@ -14,21 +14,37 @@
     select: card.querySelector(".rank-select select"),
   }));
   const answerAt = (position) => answers[Number(position)];
+  const allowsTies = form.dataset.ties !== "no";
+  const allowsPartial = form.dataset.partial === "yes";
   const rankOf = (answer) => Number(answer.select.value);
 
   // --- The order ----------------------------------------------------------------------------------------------------
-  // Tiers, best first: [[B], [A, C], [D]] means A and C are tied.
+  // Tiers, best first: [[B], [A, C], [D]] means A and C are tied. What is not ranked is in none.
+  const unranked = () => answers.filter((answer) => !rankOf(answer));
   function tiers() {
+    const ranked = answers.filter(rankOf);
     const byRank = Map.groupBy
-      ? Map.groupBy(answers, rankOf)
-      : answers.reduce((map, answer) => map.set(rankOf(answer), [...(map.get(rankOf(answer)) ?? []), answer]), new Map());
+      ? Map.groupBy(ranked, rankOf)
+      : ranked.reduce((map, answer) => map.set(rankOf(answer), [...(map.get(rankOf(answer)) ?? []), answer]), new Map());
     return [...byRank.keys()].sort((a, b) => a - b).map((rank) => byRank.get(rank));
   }
 
   function setTiers(order) {
-    order.filter((tier) => tier.length).forEach((tier, index) => {
+    const kept = allowsTies ? order : order.flatMap((tier) => tier.map((answer) => [answer]));
+    for (const answer of answers) answer.select.value = "";
+    kept.filter((tier) => tier.length).forEach((tier, index) => {
       for (const answer of tier) answer.select.value = String(index + 1);
     });
+  }
+
+  // A rank by its number: shared with whoever has it, or, without ties, taken from whoever has it.
+  function giveRank(answer, rank) {
+    if (allowsTies) {
+      answer.select.value = String(rank);
+      return;
+    }
+    const rest = without(tiers(), answer).filter((tier) => tier.length);
+    setTiers([...rest.slice(0, rank - 1), [answer], ...rest.slice(rank - 1)]);
   }
 
   const without = (order, answer) => order.map((tier) => tier.filter((other) => other !== answer));
@@ -36,6 +52,7 @@
   function moved(order, answer, direction) {
     const at = order.findIndex((tier) => tier.includes(answer));
     const rest = without(order, answer);
+    if (at < 0) return direction === "up" ? [...rest, [answer]] : order; // from the bottom it becomes the last
     const alone = order[at].length === 1;
     // Out of a tie, an answer takes a rank of its own beside it; alone, it changes places with the next rank.
     const gap = direction === "up" ? (alone ? at - 1 : at) : alone ? at + 2 : at + 1;
@@ -45,9 +62,9 @@
 
   function tied(order, answer) {
     const at = order.findIndex((tier) => tier.includes(answer));
-    if (at === 0) return order;
+    if (at === 0 || !order.length) return order;
     const rest = without(order, answer);
-    rest[at - 1].push(answer);
+    rest[at < 0 ? rest.length - 1 : at - 1].push(answer);
     return rest.filter((tier) => tier.length);
   }
 
@@ -58,14 +75,21 @@
     const name = node.querySelector(".board-name");
     name.querySelector("strong").textContent = answer.letter;
     name.querySelector(".snippet").textContent = answer.card.querySelector(".answer-text").textContent.trim().slice(0, 120);
-    name.setAttribute("aria-label", word("chip", { letter: answer.letter, rank: rankOf(answer) }));
+    const chip = rankOf(answer) ? "chip" : "chipUnranked";
+    name.setAttribute("aria-label", word(chip, { letter: answer.letter, rank: rankOf(answer) }));
     name.setAttribute("aria-describedby", "board-help");
     const rating = ratingOf(answer);
-    node.querySelector(".board-rating").textContent = rating ? `${rating}/7` : "–";
-    node.querySelector(".board-rating").title = rating ? word("rating", { rating }) : word("unrated");
+    node.querySelector(".board-rating").textContent = rating === null ? "–" : `${rating}/${form.dataset.best}`;
+    node.querySelector(".board-rating").title = rating !== null ? word("rating", { rating }) : word("unrated");
     const last = order.length - 1;
-    const alone = order[index].length === 1;
-    const idle = { up: index === 0 && alone, down: index === last && alone, tie: index === 0 };
+    const shelved = index < 0;
+    const alone = !shelved && order[index].length === 1;
+    const idle = {
+      up: index === 0 && alone,
+      down: shelved || (index === last && alone),
+      tie: index === 0 || !order.length,
+      unrank: shelved,
+    };
     for (const button of node.querySelectorAll("[data-move]")) {
       const move = button.dataset.move;
       button.setAttribute("aria-label", word(move, { letter: answer.letter }));
@@ -94,9 +118,29 @@
       group.append(...tier.map((answer) => row(answer, index, order)));
       nodes.push(group, list("board-gap"));
     });
+    if (allowsPartial) nodes.push(shelf(order));
     board.replaceChildren(...nodes);
     for (const node of nodes) makeSortable(node);
     drawContradictions(order);
+    askRatings();
+  }
+
+  // Below the ranking: what is left unranked. It is there while it is empty, to drop something into.
+  function shelf(order) {
+    const node = list("board-shelf");
+    node.setAttribute("role", "group");
+    node.setAttribute("aria-label", word("shelf"));
+    node.dataset.words = word("shelf");
+    node.append(...unranked().map((answer) => row(answer, -1, order)));
+    return node;
+  }
+
+  // What is ranked must be rated; and two at least are ranked, or the browser says so where the first rank is missing.
+  function askRatings() {
+    if (!allowsPartial) return;
+    for (const answer of answers) {
+      for (const radio of answer.card.querySelectorAll(".scale input")) radio.required = Boolean(rankOf(answer));
+    }
   }
 
   function makeSortable(node) {
@@ -121,7 +165,7 @@
 
   function dropped(event) {
     board.classList.remove("board-dragging");
-    const order = [...board.children].map((node) =>
+    const order = [...board.children].filter((node) => !node.matches(".board-shelf")).map((node) =>
       [...node.querySelectorAll(".board-row")].map((item) => answerAt(item.dataset.position)),
     );
     apply(() => setTiers(order), answerAt(event.item.dataset.position));
@@ -138,6 +182,10 @@
   }
 
   function announce(answer) {
+    if (!rankOf(answer)) {
+      announcer.textContent = word("unranked", { letter: answer.letter });
+      return;
+    }
     const others = answers.filter((other) => other !== answer && rankOf(other) === rankOf(answer));
     const values = { letter: answer.letter, rank: rankOf(answer), ranks: answers.length };
     announcer.textContent = others.length
@@ -149,6 +197,7 @@
     up: (answer) => setTiers(moved(tiers(), answer, "up")),
     down: (answer) => setTiers(moved(tiers(), answer, "down")),
     tie: (answer) => setTiers(tied(tiers(), answer)),
+    unrank: (answer) => setTiers(without(tiers(), answer)),
   };
 
   board.addEventListener("click", (event) => {
@@ -169,10 +218,12 @@
       apply(() => MOVES[event.key === "ArrowUp" ? "up" : "down"](answer), answer);
     } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
       stepInBoard(item, event.key === "ArrowUp" ? -1 : 1);
-    } else if (event.key === "=") {
+    } else if (allowsPartial && ["0", "Delete", "Backspace"].includes(event.key)) {
+      apply(() => MOVES.unrank(answer), answer);
+    } else if (event.key === "=" && allowsTies) {
       apply(() => MOVES.tie(answer), answer);
     } else if (Number.isInteger(rank) && rank >= 1 && rank <= answers.length) {
-      apply(() => (answer.select.value = String(rank)), answer);
+      apply(() => giveRank(answer, rank), answer);
     } else return;
     event.preventDefault();
   });
@@ -188,7 +239,10 @@
   }
 
   // --- Ratings, flags, contradictions ---------------------------------------------------------------------------------
-  const ratingOf = (answer) => Number(answer.card.querySelector(".scale input:checked")?.value ?? 0);
+  function ratingOf(answer) {
+    const checked = answer.card.querySelector(".scale input:checked");
+    return checked ? Number(checked.value) : null;
+  }
 
   function drawContradictions(order) {
     const lines = [];
@@ -196,7 +250,7 @@
       for (const better of tier) {
         for (const worse of order.slice(index + 1).flat()) {
           const [low, high] = [ratingOf(better), ratingOf(worse)];
-          if (low && high && low < high) {
+          if (low !== null && high !== null && low < high) {
             lines.push(word("contradiction", { better: better.letter, worse: worse.letter, low, high }));
           }
         }
@@ -213,20 +267,27 @@
     const card = event.target.closest(".answer");
     if (!card) return;
     const flags = card.querySelectorAll(".flags input:checked").length;
-    card.querySelector(".flags-count").textContent = flags ? word("flags", { n: flags }) : word("noFlags");
+    const count = card.querySelector(".flags-count"); // not there where the form asks no flags
+    if (count) count.textContent = flags ? word("flags", { n: flags }) : word("noFlags");
     if (event.target.closest(".scale")) draw();
   });
+
+  // A digit is a rating; 0 is 10 on a scale that goes so far and knows no 0.
+  const radioOf = (card, key) =>
+    card.querySelector(`.scale input[value="${CSS.escape(key)}"]`) ??
+    (key === "0" ? card.querySelector('.scale input[value="10"]') : null);
 
   for (const { card, letter } of answers) {
     card.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return;
-      const radio = card.querySelector(`.scale input[value="${CSS.escape(event.key)}"]`);
+      const radio = radioOf(card, event.key);
       if (radio) {
         radio.checked = true;
         radio.dispatchEvent(new Event("change", { bubbles: true }));
-        announcer.textContent = word("rated", { letter, rating: event.key });
+        announcer.textContent = word("rated", { letter, rating: radio.value });
       } else if (event.key.toLowerCase() === "f") {
         const flags = card.querySelector(".flags");
+        if (!flags) return;
         flags.open = !flags.open;
         if (flags.open) flags.querySelector("input").focus();
       } else return;
@@ -267,6 +328,14 @@
   const untouched = document.getElementById("untouched");
   let kept = false;
   form.addEventListener("plackett:submit", (event) => {
+    if (answers.filter(rankOf).length < 2) {
+      event.preventDefault();
+      const problem = document.getElementById("send-problem");
+      problem.textContent = word("two");
+      problem.hidden = false;
+      problem.scrollIntoView({ block: "nearest" });
+      return;
+    }
     if (form.elements.touched.value || kept) return;
     event.preventDefault();
     const names = tiers().map((tier) => tier.map((answer) => answer.letter).join(" = "));
@@ -280,8 +349,10 @@
   });
 
   // --- Begin ----------------------------------------------------------------------------------------------------------
+  // An empty rank in what was touched before is an answer that was left unranked.
+  const keepsEmpty = allowsPartial && form.elements.touched.value === "yes";
   answers.forEach((answer, index) => {
-    if (!answer.select.value) answer.select.value = String(index + 1);
+    if (!answer.select.value && !keepsEmpty) answer.select.value = String(index + 1);
     answer.select.closest(".rank-select").hidden = true;
   });
   form.querySelector(".ranking-board").hidden = false;

@@ -292,6 +292,22 @@ def test_margins_follow_ranks_or_ratings():
     assert ranked_answers({"completions": answers, "ranks": ranks})[1] == ranks
 
 
+def test_margins_of_ratings_are_shares_of_the_scale_that_they_were_given_on(tokenizer):
+    row = world.rankings(3)[2]
+    answers = [
+        {**answer, "ratings": {"overall": rating}} for answer, rating in zip(row["completions"], [5, 3], strict=False)
+    ]
+    pair = {**row, "completions": answers, "ranks": [1, 2]}
+    assert encode(pair, tokenizer, margin="ratings").margins == [pytest.approx(2 / 6)]  # of 1 to 7, untold
+    five = {**pair, "rating_scale": {"minimum": 1, "maximum": 5}}
+    assert encode(five, tokenizer, margin="ratings").margins == [0.5]
+    answers[1].pop("ratings")
+    assert encode(five, tokenizer, margin="ratings").margins == [0.5]  # against the middle of that scale
+    for scale in (5, {"minimum": 5}, {"minimum": 5, "maximum": 1}, {"minimum": True, "maximum": 3}):
+        with pytest.raises(RowError, match="a rating scale that is none"):
+            encode({**pair, "rating_scale": scale}, tokenizer)
+
+
 def test_a_pad_row_is_as_likely_as_any(tmp_path):
     base = world.make_base(tmp_path)
     tokenizer, policy = load_tokenizer(base), load_policy(base, CPU)

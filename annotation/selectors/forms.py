@@ -1,0 +1,63 @@
+"""The forms that labelers fill in: the one in force, all versions, and the one that a task in hand is under."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+
+from annotation.fields import Flag, default_ranking_fields
+from annotation.models import Assignment, FormVersion, Project, Ranking, TaskKind
+from annotation.ranking_form import FormProblem
+
+
+def form_current(project: Project, kind: str = TaskKind.RANKING) -> FormVersion:
+    """The form in force; for a project without one, the default, unsaved."""
+    found = FormVersion.objects.filter(project=project, kind=kind).order_by("-version").first()
+    return found or default_form(project, kind)
+
+
+def default_form(project: Project, kind: str) -> FormVersion:
+    return FormVersion(project=project, kind=kind, version=0, fields=default_ranking_fields())
+
+
+def form_versions(project: Project, kind: str = TaskKind.RANKING) -> QuerySet[FormVersion]:
+    """All versions, the newest first."""
+    return FormVersion.objects.filter(project=project, kind=kind).order_by("-version")
+
+
+def form_in_hand(assignment: Assignment, version: int | None = None) -> FormVersion:
+    """The form that an assignment is worked on under.
+
+    It is the version that the labeler says they were shown. Where they say none: the one that their label was made
+    under, or else the one in force when they were given the task. So a form published meanwhile changes nothing for
+    them, and what they fill in is held to what they were asked.
+
+    Raises: FormProblem for a version that there never was.
+    """
+    task = assignment.task
+    if task.kind != TaskKind.RANKING:  # no other kind has a form that is a project's own
+        return default_form(task.project, task.kind)
+    versions = form_versions(task.project, task.kind)
+    if version is not None:
+        return version_of(task.project, task.kind, version)
+    label = Ranking.objects.filter(assignment=assignment, is_current=True).select_related("form").first()
+    if label is not None and label.form is not None:
+        return label.form
+    given = versions.filter(created_at__lte=assignment.assigned_at).first() or versions.last()
+    return given or default_form(task.project, task.kind)
+
+
+def version_of(project: Project, kind: str, version: int) -> FormVersion:
+    found = form_versions(project, kind).filter(version=version).first()
+    if found is None and version == 0:
+        return default_form(project, kind)
+    if found is None:
+        raise FormProblem(_("There is no version %(version)s of this form. Reload the page.") % {"version": version})
+    return found
+
+
+def flags_known(project: Project) -> list[str]:
+    """The keys of all flags that this project ever asked, and those that every project may ask."""
+    forms = form_versions(project).values_list("fields", flat=True)
+    own = {row["key"] for fields in forms for row in fields.get("own_flags") or []}
+    return [*Flag.values, *sorted(own - set(Flag.values))]

@@ -17,6 +17,7 @@ urlpatterns = [
     path("projects/<slug:slug>/queue/scores/", api_queue.QueueScores.as_view(), name="queue_scores"),
     path("projects/<slug:slug>/comparisons/", api_queue.Comparisons.as_view(), name="comparisons"),
     path("projects/<slug:slug>/corrections/", api_queue.Corrections.as_view(), name="corrections"),
+    path("projects/<slug:slug>/prompt-writing/", api_queue.PromptWriting.as_view(), name="prompt_writing"),
     path("projects/<slug:slug>/tasks/next/", api.NextTask.as_view(), name="next_task"),
     path("projects/<slug:slug>/assignments/<uuid:id>/", api.AssignmentDetail.as_view(), name="assignment"),
     path("projects/<slug:slug>/assignments/<uuid:id>/submit/", api.AssignmentSubmit.as_view(), name="submit"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from annotation.fields import Category, Flag, SkipReason
 from annotation.formats import FORMATS
-from annotation.models import Assignment, ImportBatch, Origin, Pool, Project, Prompt, Purpose, Split
+from annotation.models import Assignment, ImportBatch, Origin, Pool, Project, Prompt, PromptStyle, Purpose, Split
 
 
 class MessageSerializer(serializers.Serializer):
@@ -83,16 +84,35 @@ class PresentedResponse(serializers.Serializer):
     text = serializers.CharField()
 
 
+class BriefToWrite(serializers.Serializer):
+    """What a labeler is asked for who writes a prompt."""
+
+    style = serializers.ChoiceField(choices=PromptStyle.choices)
+    use_case = serializers.CharField()
+    language = serializers.CharField(help_text="Empty: the labeler chooses")
+
+
 class AssignmentSerializer(serializers.ModelSerializer):
     """A task in one's hands. Answers come in the order in which to show them, without their authors."""
 
     kind = serializers.CharField(source="task.kind")
-    prompt = MessageSerializer(source="task.prompt.messages", many=True)
+    prompt = serializers.SerializerMethodField(help_text="Null where a prompt is to be written")
+    brief = serializers.SerializerMethodField(help_text="What to write: null but for prompt writing")
     responses = serializers.SerializerMethodField()
 
     class Meta:
         model = Assignment
-        fields = ["id", "kind", "prompt", "responses", "status", "lease_until", "draft", "draft_saved_at"]
+        fields = ["id", "kind", "prompt", "brief", "responses", "status", "lease_until", "draft", "draft_saved_at"]
+
+    @extend_schema_field(MessageSerializer(many=True, allow_null=True))
+    def get_prompt(self, assignment: Assignment) -> list[dict[str, str]] | None:
+        prompt = assignment.task.prompt
+        return None if prompt is None else MessageSerializer(prompt.messages, many=True).data
+
+    @extend_schema_field(BriefToWrite(allow_null=True))
+    def get_brief(self, assignment: Assignment) -> dict[str, str] | None:
+        brief = assignment.task.brief
+        return None if brief is None else dict(BriefToWrite(brief).data)
 
     def get_responses(self, assignment: Assignment) -> list[dict[str, Any]]:
         texts = {str(response.id): response.text for response in assignment.task.responses.all()}
@@ -106,14 +126,26 @@ class RankedItemSerializer(serializers.Serializer):
     flags = serializers.ListField(child=serializers.ChoiceField(choices=Flag.choices), default=list)
 
 
+class PairSerializer(serializers.Serializer):
+    query = serializers.CharField(trim_whitespace=False, max_length=100_000)
+    answer = serializers.CharField(trim_whitespace=False, max_length=100_000)
+
+
 class SubmissionSerializer(serializers.Serializer):
-    """A demonstration sends `text`; a ranking sends `items`. The same `submission_id` twice is the same submit."""
+    """A demonstration sends `text`; a ranking sends `items`; a prompt sends `text`, or where its brief's style is
+    few_shot `instruction`, `pairs` and `query`, and its `category` and `language`. The same `submission_id` twice is the
+    same submit."""
 
     submission_id = serializers.UUIDField()
     started_at = serializers.DateTimeField()
     active_seconds = serializers.FloatField(min_value=0, max_value=7 * 24 * 3600)
     text = serializers.CharField(required=False, trim_whitespace=False, max_length=100_000)
     items = RankedItemSerializer(many=True, required=False)
+    instruction = serializers.CharField(required=False, trim_whitespace=False, max_length=100_000)
+    pairs = PairSerializer(many=True, required=False)
+    query = serializers.CharField(required=False, trim_whitespace=False, max_length=100_000)
+    category = serializers.ChoiceField(choices=Category.choices, required=False)
+    language = serializers.CharField(required=False, max_length=16)
 
 
 class LabelSerializer(serializers.Serializer):

@@ -3,7 +3,18 @@
 from django.urls import path
 
 from frontend import training_urls
-from frontend.views import audit, comparisons, imports, invitations, people, projects, prompts, queue, tokens
+from frontend.views import (
+    audit,
+    comparisons,
+    imports,
+    invitations,
+    people,
+    projects,
+    prompt_writing,
+    prompts,
+    queue,
+    tokens,
+)
 
 PROJECT = [
     path("settings/", projects.settings, name="settings"),
@@ -15,6 +26,7 @@ PROJECT = [
     path("queue/review/<uuid:task_id>/", queue.review_decide, name="queue_review_decide"),
     path("queue/comparisons/", comparisons.comparisons, name="comparisons"),
     path("queue/corrections/", comparisons.corrections, name="corrections"),
+    path("queue/prompt-writing/", prompt_writing.prompt_writing, name="prompt_writing"),
     path("queue/limits/", queue.limits, name="queue_limits"),
     path("queue/limits/<uuid:member_id>/", queue.limits_set, name="queue_limits_set"),
     path("people/", people.people, name="people"),

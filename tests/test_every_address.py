@@ -55,6 +55,7 @@ PAGES: dict[str, dict[str, str]] = {
     "queue_limits": {"GET": "va"},
     "comparisons": {"GET": "va", "POST": "va"},
     "corrections": {"POST": "va"},
+    "prompt_writing": {"GET": "va", "POST": "va"},
     "queue_limits_set": {"POST": "va"},
     "prompt_topics": {"POST": "va"},
     "topics": {"GET": LABELERS, "POST": LABELERS},
@@ -109,6 +110,7 @@ API: dict[str, dict[str, str]] = {
     "annotation:queue": {"GET": "va"},
     "annotation:comparisons": {"GET": "va", "POST": "va"},
     "annotation:corrections": {"POST": "va"},
+    "annotation:prompt_writing": {"GET": "va", "POST": "va"},
     "annotation:queue_policy": {"GET": "va", "PATCH": "va"},
     "annotation:queue_scores": {"POST": "va"},
     "annotation:next_task": {"POST": LABELERS},
@@ -144,6 +146,7 @@ ELSEWHERE = {
     "frontend:profile": "tests/frontend/test_accounts.py",
     "frontend:language": "tests/frontend/test_accounts.py",
     "frontend:theme": "tests/frontend/test_accounts.py",
+    "frontend:answers_layout": "tests/frontend/test_accounts.py",
     "frontend:project_new": "tests/frontend/test_projects.py",
 }
 

@@ -2,9 +2,10 @@
 
 from annotation.models.accounts import ApiToken, Membership, Project, SignInLink, User
 from annotation.models.audit import AuditEvent
+from annotation.models.briefs import FollowUp, PromptBrief, PromptStyle
 from annotation.models.guidelines import FormVersion, Guideline
 from annotation.models.invitations import Invitation
-from annotation.models.labels import Demonstration, Label, Origin, Purpose, RankedResponse, Ranking
+from annotation.models.labels import Demonstration, Label, Origin, Purpose, RankedResponse, Ranking, WrittenPrompt
 from annotation.models.limits import PromptTopic
 from annotation.models.prompts import ImportBatch, Pool, Prompt, PromptSource, Response, ResponseOrigin, Split
 from annotation.models.queue import KindSettings, QueuePolicy
@@ -16,6 +17,7 @@ __all__ = [
     "AssignmentStatus",
     "AuditEvent",
     "Demonstration",
+    "FollowUp",
     "FormVersion",
     "Guideline",
     "ImportBatch",
@@ -27,7 +29,9 @@ __all__ = [
     "Pool",
     "Project",
     "Prompt",
+    "PromptBrief",
     "PromptSource",
+    "PromptStyle",
     "PromptTopic",
     "Purpose",
     "QueuePolicy",
@@ -42,4 +46,5 @@ __all__ = [
     "TaskResponse",
     "TaskState",
     "User",
+    "WrittenPrompt",
 ]

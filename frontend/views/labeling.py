@@ -29,7 +29,15 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import PlackettError
 from annotation.fields import Flag, SkipReason
-from annotation.models import Assignment, AssignmentStatus, Demonstration, Membership, Ranking, TaskKind
+from annotation.models import (
+    Assignment,
+    AssignmentStatus,
+    Demonstration,
+    Membership,
+    Ranking,
+    TaskKind,
+    WrittenPrompt,
+)
 from annotation.models.tasks import WRITTEN
 from annotation.roles import Capability
 from annotation.selectors import labels as label_selectors
@@ -38,7 +46,8 @@ from annotation.selectors.guidelines import form_current, guidelines_current
 from annotation.selectors.nothing import reasons_for_nothing
 from annotation.services import labels, queue
 from annotation.services.limits import declined_topics_set
-from frontend import submissions
+from annotation.services.prompt_writing import written_prompt_submit
+from frontend import prompt_writing, submissions
 from frontend.access import ProjectAccess, assignment_for, labeler_for, project_for
 from frontend.project_forms.queue import TopicsForm
 from frontend.submissions import Values
@@ -74,6 +83,7 @@ KIND_WORDS: dict[str, tuple[Promise | str, Promise | str, str]] = {
     TaskKind.RANKING: (_lazy("Answers to rank"), _lazy("Only rank answers"), "list-ordered"),
     TaskKind.CORRECTION: (_lazy("Answers to correct"), _lazy("Only correct answers"), "pencil-line"),
     TaskKind.COMPARISON: (_lazy("Pairs to compare"), _lazy("Only compare pairs"), "columns-2"),
+    TaskKind.PROMPT: (_lazy("Prompts to write"), _lazy("Only write prompts"), "message-square"),
 }
 
 
@@ -110,6 +120,7 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
         "anything": any(waiting.values()),
         "several": sum(bool(number) for number in waiting.values()) > 1,
         "current": current,
+        "unfinished": label_selectors.unfinished_of(membership),
         "done": label_selectors.done_by(membership),
         "reasons": [] if current or any(waiting.values()) else reasons_for_nothing(membership),
     }
@@ -172,6 +183,8 @@ def submit(request: HttpRequest, access: ProjectAccess, assignment: Assignment) 
     try:
         if assignment.task.kind in WRITTEN:
             submit_demonstration(request, assignment, clock)
+        elif assignment.task.kind == TaskKind.PROMPT:
+            submit_prompt(request, assignment, clock)
         else:
             form.problems = submit_ranking(request, assignment, clock)
     except PlackettError as problem:
@@ -185,6 +198,19 @@ def submit_demonstration(request: HttpRequest, assignment: Assignment, clock: su
     labels.demonstration_submit(
         assignment=assignment,
         text=request.POST.get("text", ""),
+        submission_id=clock.submission_id,
+        started_at=clock.started_at,
+        active_seconds=clock.active_seconds,
+        by=assignment.labeler,
+    )
+
+
+def submit_prompt(request: HttpRequest, assignment: Assignment, clock: submissions.Clock) -> None:
+    written_prompt_submit(
+        assignment=assignment,
+        parts=prompt_writing.parts_from(request.POST),
+        category=request.POST.get("category", ""),
+        language=request.POST.get("language", "").strip(),
         submission_id=clock.submission_id,
         started_at=clock.started_at,
         active_seconds=clock.active_seconds,
@@ -250,10 +276,14 @@ def task_page(
         "skip_reasons": SkipReason.choices,
         "guideline": guidelines_current(access.project),
         "heartbeat_seconds": max(2, settings.LABEL_LEASE_SECONDS // 4),
+        "draft_key": submissions.draft_key(access.user),
     }
     if assignment.task.kind in WRITTEN:
         context["original"] = labels.original_of(assignment)
         return render(request, "frontend/labeling/demonstrate.html", context, status=status)
+    if assignment.task.kind == TaskKind.PROMPT:
+        context |= prompt_writing.context(assignment, form.values, revisions[0] if revisions else None)
+        return render(request, "frontend/labeling/write_prompt.html", context, status=status)
     if assignment.task.kind == TaskKind.COMPARISON:
         context |= {"answers": submissions.answers_of(assignment, form.values), "choice": form.values.get("choice", "")}
         return render(request, "frontend/labeling/compare.html", context, status=status)
@@ -281,6 +311,8 @@ def starting_values(assignment: Assignment) -> Values:
     if assignment.draft:
         return assignment.draft
     current = label_selectors.label_current(assignment)
+    if isinstance(current, WrittenPrompt):
+        return prompt_writing.values_of(current)
     if isinstance(current, Demonstration):
         return submissions.demonstration_values(current)
     if isinstance(current, Ranking) and assignment.task.kind == TaskKind.COMPARISON:
@@ -294,8 +326,16 @@ def starting_values(assignment: Assignment) -> Values:
 @signed_in
 @require_POST
 def draft(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResponse:
+    """Keep what is written so far; 409 answers with the draft that another window saved meanwhile."""
     __, task_in_hand = assignment_for(request.user, slug, assignment_id)
-    saved_at = queue.draft_save(assignment=task_in_hand, draft=submissions.draft_from(request.POST, task_in_hand))
+    written = submissions.draft_from(request.POST, task_in_hand)
+    base = submissions.parse_moment(request.POST.get("base", ""))
+    try:
+        saved_at = queue.draft_save(assignment=task_in_hand, draft=written, base=base)
+    except queue.DraftElsewhere as problem:
+        other = problem.assignment
+        answer = {"problem": problem.message, "draft": other.draft, "saved_at": other.draft_saved_at.isoformat()}
+        return JsonResponse(answer, status=409)
     return JsonResponse({"saved_at": saved_at.isoformat()})
 
 

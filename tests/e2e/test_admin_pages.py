@@ -36,6 +36,7 @@ PLAIN = (
     *("loop/", "runs/", "models/", "models/register/", "snapshots/", "snapshots/new/", "snapshots/corpus/"),
     *("prompts/", "prompts/paste/", "prompts/import/", "people/", "tokens/", "audit/", "settings/"),
     *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "queue/comparisons/"),
+    *("queue/prompt-writing/",),
     *("people/invitations/", "topics/"),
     *("guidelines/", "guidelines/edit/", "label/", "history/"),
     *(f"runs/new/{stage}/" for stage in ("pretrain", "sft", "sample", "reward", "ppo", "evaluate")),
@@ -45,6 +46,7 @@ OF_RESEARCHER = ("loop/", "runs/", "models/", "snapshots/", "snapshots/new/", "p
 OF_REVIEWER = (
     *("loop/", "runs/", "snapshots/", "prompts/", "guidelines/", "guidelines/edit/", "label/", "tokens/"),
     *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "queue/comparisons/"),
+    *("queue/prompt-writing/",),
 )
 
 

@@ -209,12 +209,22 @@
     );
   }
 
+  function countFlags(card) {
+    const flags = card.querySelectorAll(".flags input:checked").length;
+    card.querySelector(".flags-count").textContent = flags ? word("flags", { n: flags }) : word("noFlags");
+  }
+
   form.addEventListener("change", (event) => {
     const card = event.target.closest(".answer");
     if (!card) return;
-    const flags = card.querySelectorAll(".flags input:checked").length;
-    card.querySelector(".flags-count").textContent = flags ? word("flags", { n: flags }) : word("noFlags");
+    countFlags(card);
     if (event.target.closest(".scale")) draw();
+  });
+
+  // A copy from the browser was put into the form.
+  form.addEventListener("plackett:filled", () => {
+    cards.forEach(countFlags);
+    draw();
   });
 
   for (const { card, letter } of answers) {
@@ -251,18 +261,6 @@
     show(answers[next]);
   }
 
-  // --- Side by side or stacked ----------------------------------------------------------------------------------------
-  const switches = form.querySelector(".layout-switch");
-  function setLayout(layout) {
-    form.querySelector(".answers").dataset.layout = layout;
-    for (const button of switches.children) button.setAttribute("aria-pressed", String(button.dataset.layout === layout));
-    localStorage.setItem("plackett:layout", layout);
-  }
-  switches.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-layout]");
-    if (button) setLayout(button.dataset.layout);
-  });
-
   // --- An order that nobody touched -----------------------------------------------------------------------------------
   const untouched = document.getElementById("untouched");
   let kept = false;
@@ -285,7 +283,5 @@
     answer.select.closest(".rank-select").hidden = true;
   });
   form.querySelector(".ranking-board").hidden = false;
-  switches.hidden = false;
-  setLayout(localStorage.getItem("plackett:layout") === "stacked" ? "stacked" : "side");
   draw();
 })();

@@ -1,0 +1,48 @@
+// Formulas: KaTeX is fetched only where there is one, and draws each from the TeX that stands there. A formula that it
+// can't read stays as it was written.
+(() => {
+  "use strict";
+  const { katex, katexStyle } = document.currentScript.dataset;
+  const FORMULAS = ".math-inline, .math-display";
+  let loading = null;
+
+  function load() {
+    loading ??= new Promise((resolve, reject) => {
+      const style = Object.assign(document.createElement("link"), { rel: "stylesheet", href: katexStyle });
+      const script = Object.assign(document.createElement("script"), { src: katex, onload: resolve, onerror: reject });
+      document.head.append(style, script);
+    });
+    return loading;
+  }
+
+  function drawOne(node) {
+    const tex = node.textContent;
+    const display = node.classList.contains("math-display");
+    try {
+      // What people and models write is not trusted: no links, no classes or pictures of theirs, macros with an end.
+      const options = { displayMode: display, throwOnError: true, trust: false, maxExpand: 500, maxSize: 20 };
+      const drawn = document.createElement("span");
+      window.katex.render(tex, drawn, { ...options, strict: "ignore", output: "htmlAndMathml" });
+      node.replaceChildren(...drawn.childNodes);
+      node.dataset.tex = tex;
+    } catch {
+      node.textContent = tex;
+      node.classList.add("math-unread");
+    }
+  }
+
+  async function draw(root) {
+    const found = [...root.querySelectorAll(FORMULAS)].filter((node) => !("tex" in node.dataset));
+    if (!found.length) return;
+    try {
+      await load();
+    } catch {
+      return; // the TeX stays
+    }
+    for (const node of found) drawOne(node);
+    document.dispatchEvent(new CustomEvent("plackett:drawn"));
+  }
+
+  draw(document);
+  document.addEventListener("htmx:load", (event) => draw(event.detail.elt));
+})();

@@ -190,7 +190,7 @@ class Comparisons(ProjectView):
 
 
 class BriefAsk(serializers.Serializer):
-    style = serializers.ChoiceField(choices=PromptStyle.choices)
+    style = serializers.ChoiceField(choices=PromptStyle.choices)  # type: ignore[assignment]
     number = serializers.IntegerField(min_value=1, max_value=MAX_TASKS, help_text="Prompts wanted")
     use_case = serializers.CharField(
         required=False, allow_blank=True, max_length=MAX_USE_CASE, help_text="For user-based prompts: written from it"

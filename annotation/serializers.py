@@ -87,7 +87,7 @@ class PresentedResponse(serializers.Serializer):
 class BriefToWrite(serializers.Serializer):
     """What a labeler is asked for who writes a prompt."""
 
-    style = serializers.ChoiceField(choices=PromptStyle.choices)
+    style = serializers.ChoiceField(choices=PromptStyle.choices)  # type: ignore[assignment]
     use_case = serializers.CharField()
     language = serializers.CharField(help_text="Empty: the labeler chooses")
 
@@ -106,8 +106,7 @@ class AssignmentSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(MessageSerializer(many=True, allow_null=True))
     def get_prompt(self, assignment: Assignment) -> list[dict[str, str]] | None:
-        prompt = assignment.task.prompt
-        return None if prompt is None else MessageSerializer(prompt.messages, many=True).data
+        return assignment.task.messages or None
 
     @extend_schema_field(BriefToWrite(allow_null=True))
     def get_brief(self, assignment: Assignment) -> dict[str, str] | None:
@@ -133,8 +132,8 @@ class PairSerializer(serializers.Serializer):
 
 class SubmissionSerializer(serializers.Serializer):
     """A demonstration sends `text`; a ranking sends `items`; a prompt sends `text`, or where its brief's style is
-    few_shot `instruction`, `pairs` and `query`, and its `category` and `language`. The same `submission_id` twice is the
-    same submit."""
+    few_shot `instruction`, `pairs` and `query`, and its `category` and `language`. The same `submission_id` twice is
+    the same submit."""
 
     submission_id = serializers.UUIDField()
     started_at = serializers.DateTimeField()

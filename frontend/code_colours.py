@@ -16,10 +16,14 @@ from pygments.util import ClassNotFound
 MOST_CHARACTERS = 10_000
 # Languages that people write in answers. Pygments knows hundreds; fewer are fewer to go wrong.
 LANGUAGES = frozenset(
-    "bash sh shell console zsh powershell c cpp c++ csharp c# css dart diff docker dockerfile elixir erlang fortran go "
-    "graphql haskell html http ini java javascript js json jsx julia kotlin latex tex lua makefile matlab nginx objc "
-    "ocaml perl php proto python py python3 pycon r ruby rb rust rs scala scss scheme sql swift toml ts tsx typescript "
-    "vim xml yaml yml".split()
+    (
+        *("bash", "sh", "shell", "console", "zsh", "powershell", "c", "cpp", "c++", "csharp", "c#", "css", "dart"),
+        *("diff", "docker", "dockerfile", "elixir", "erlang", "fortran", "go", "graphql", "haskell", "html", "http"),
+        *("ini", "java", "javascript", "js", "json", "jsx", "julia", "kotlin", "latex", "tex", "lua", "makefile"),
+        *("matlab", "nginx", "objc", "ocaml", "perl", "php", "proto", "python", "py", "python3", "pycon", "r"),
+        *("ruby", "rb", "rust", "rs", "scala", "scss", "scheme", "sql", "swift", "toml", "ts", "tsx", "typescript"),
+        *("vim", "xml", "yaml", "yml"),
+    )
 )
 CLASSES = frozenset(name for name in STANDARD_TYPES.values() if name)
 

@@ -12,6 +12,7 @@ from django.utils.html import escape
 from django.utils.translation import gettext as _
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.ruler import RuleOptionsType
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
@@ -24,7 +25,7 @@ DISPLAYED = ("$$", "\\[")
 
 def maths_plugin(parser: MarkdownIt) -> None:
     parser.inline.ruler.before("escape", "maths_inline", _inline)
-    interrupts = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+    interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     parser.block.ruler.before("fence", "maths_block", _block, interrupts)
     parser.add_render_rule("maths_inline", _render_inline)
     parser.add_render_rule("maths_block", _render_block)
@@ -109,5 +110,5 @@ def _render_inline(self: RendererHTML, tokens: Sequence[Token], index: int, opti
 def _render_block(self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
     """In a box that scrolls where the formula is too wide, and that the keyboard reaches."""
     name = escape(_("Formula"))
-    tex = escape(tokens[index].content)
-    return f'<div class="math-box" tabindex="0" role="group" aria-label="{name}"><span class="math-display">{tex}</span></div>\n'
+    formula = f'<span class="math-display">{escape(tokens[index].content)}</span>'
+    return f'<div class="math-box" tabindex="0" role="group" aria-label="{name}">{formula}</div>\n'

@@ -119,6 +119,11 @@ class Task(models.Model):
     def __str__(self) -> str:
         return f"{self.kind} of {self.prompt_id or self.brief_id}"
 
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation that the work is about; empty where a prompt is yet to be written."""
+        return self.prompt.messages if self.prompt else []
+
 
 class TaskResponse(models.Model):
     """One of the K answers that a ranking task shows."""

@@ -133,6 +133,8 @@ def add(brief: PromptBrief, row: PromptRow, said: dict[str, Any], by: Actor, sha
     if before is not None and before.prompt_id != prompt.pk:
         prompt_withdraw(prompt=before.prompt, by=by)
     label = WrittenPrompt.objects.create(revision=revision, said=said, **shared | {"prompt_id": prompt.pk})
+    if label.counts:  # so that quotas count it where its labeler filed it
+        Task.objects.filter(pk=assignment.task_id).update(category=prompt.category)
     if brief.follow_up == FollowUp.DEMONSTRATION:
         demonstration_tasks_create(project=brief.project, prompts=[prompt], by=None)
     return label

@@ -435,4 +435,6 @@ def check_own(assignment: Assignment, by: Actor) -> None:
 
 def read(assignment: Assignment) -> Assignment:
     """The assignment as the database has it now, with what its page shows."""
-    return Assignment.objects.select_related("task__prompt", "task__brief", "task__project", "labeler__project").get(pk=assignment.pk)
+    return Assignment.objects.select_related("task__prompt", "task__brief", "task__project", "labeler__project").get(
+        pk=assignment.pk
+    )

@@ -334,7 +334,7 @@ def draft(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResp
         saved_at = queue.draft_save(assignment=task_in_hand, draft=written, base=base)
     except queue.DraftElsewhere as problem:
         other = problem.assignment
-        answer = {"problem": problem.message, "draft": other.draft, "saved_at": other.draft_saved_at.isoformat()}
+        answer = {"problem": problem.message, "draft": other.draft, "saved_at": other.draft_saved_at}
         return JsonResponse(answer, status=409)
     return JsonResponse({"saved_at": saved_at.isoformat()})
 

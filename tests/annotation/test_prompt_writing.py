@@ -17,6 +17,7 @@ from annotation.selectors.briefs import briefs_of
 from annotation.selectors.health import queue_health
 from annotation.selectors.labels import labels_of
 from annotation.selectors.rows import prompt_rows
+from annotation.selectors.taken import labels_taken
 from annotation.services.labels import LabelError
 from annotation.services.prompt_writing import prompt_tasks_create, written_prompt_submit
 from annotation.services.prompts import PromptError
@@ -98,6 +99,8 @@ def test_a_lead_asks_for_prompts_and_each_is_a_task(project: Project, ada: Membe
     write(lease(alice), language="de")
     (found,) = briefs_of(project)
     assert (found.wanted, found.written, found.open_now) == (3, 1, 2)  # type: ignore[attr-defined]
+    taken = labels_taken(project)["prompt"]
+    assert taken["open_qa"].taken == 1 and taken["other"].waiting == 2  # counted where its labeler filed it
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,9 @@ def test_it_can_be_skipped(project: Project, ada: Membership, alice: Membership,
 # --- Writing ----------------------------------------------------------------------------------------
 
 
-def test_what_is_written_is_a_prompt_of_its_labelers_group(project: Project, ada: Membership, alice: Membership) -> None:
+def test_what_is_written_is_a_prompt_of_its_labelers_group(
+    project: Project, ada: Membership, alice: Membership
+) -> None:
     ask(project, ada, number=3, pool="rm")
     written = [write(lease(alice), text) for text in ("One?", "Two?", "Three?")]
     prompts = list(Prompt.objects.all())
@@ -236,7 +241,9 @@ def test_a_task_to_answer_it_is_made_at_once_where_the_brief_says_so(
         write(label.assignment, "Another?")
 
 
-def test_a_late_prompt_is_kept_and_marked(project: Project, ada: Membership, alice: Membership, bob: Membership) -> None:
+def test_a_late_prompt_is_kept_and_marked(
+    project: Project, ada: Membership, alice: Membership, bob: Membership
+) -> None:
     ask(project, ada)
     mine = lease(alice)
     Assignment.objects.filter(pk=mine.pk).update(lease_until="2020-01-01T00:00:00Z")

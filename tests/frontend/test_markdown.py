@@ -164,7 +164,9 @@ def test_very_long_code_is_shown_plain_and_whole():
     assert "<span" not in shown and shown.count("x = 1") == 3000
 
 
-@given(st.text(alphabet="<>&\"'`/*#@{}()=\\\n ab1", max_size=60), st.sampled_from(["python", "html", "js", "sql", "yaml"]))
+@given(
+    st.text(alphabet="<>&\"'`/*#@{}()=\\\n ab1", max_size=60), st.sampled_from(["python", "html", "js", "sql", "yaml"])
+)
 def test_code_can_do_nothing(code, language):
     shown = answer_html(f"~~~{language}\n{code}\n~~~")
     assert set(re.findall(r"</?([a-z]+)", shown)) <= {"pre", "code", "span"} or "~~~" in code

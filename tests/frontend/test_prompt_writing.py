@@ -57,7 +57,7 @@ def test_a_few_shot_prompt_is_drafted_written_and_edited(as_, scene):
     assert refused.status_code == 422 and "the answer of example 2 is empty" in refused.content.decode()
     assert "Translate into French." in refused.content.decode()
     assert client.post(url, FEW_SHOT).status_code == 302
-    assert [turn["content"] for turn in Prompt.objects.get().messages][0] == "Translate into French.\n\ncat"
+    assert Prompt.objects.get().messages[0]["content"] == "Translate into French.\n\ncat"
     again = client.get(url).content.decode()
     assert "chien" in again and "Save as a new revision" in again
     client.post(url, FEW_SHOT | {"query": "fish", "editing": "yes"})

@@ -12,7 +12,9 @@ VENDOR = Path(frontend.__file__).parent / "static" / "frontend" / "vendor"
 
 
 def listed() -> dict[str, str]:
-    rows = re.findall(r"^\| (\S+\.(?:js|css|svg|woff2)) \|.*\| ([0-9a-f]{64}) \|$", (VENDOR / "VENDOR.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| (\S+\.(?:js|css|svg|woff2)) \|.*\| ([0-9a-f]{64}) \|$", (VENDOR / "VENDOR.md").read_text(), re.M
+    )
     return dict(rows)
 
 

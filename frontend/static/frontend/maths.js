@@ -16,6 +16,7 @@
   }
 
   function drawOne(node) {
+    if ("tex" in node.dataset) return; // drawn while KaTeX was on its way for somebody else
     const tex = node.textContent;
     const display = node.classList.contains("math-display");
     try {
@@ -24,11 +25,12 @@
       const drawn = document.createElement("span");
       window.katex.render(tex, drawn, { ...options, strict: "ignore", output: "htmlAndMathml" });
       node.replaceChildren(...drawn.childNodes);
-      node.dataset.tex = tex;
     } catch {
-      node.textContent = tex;
       node.classList.add("math-unread");
     }
+    node.dataset.tex = tex;
+    // An inline formula that stands by itself may be too wide: then the keyboard must reach its box.
+    if (display && !node.closest(".math-box") && node.scrollWidth > node.clientWidth) node.tabIndex = 0;
   }
 
   async function draw(root) {

@@ -57,7 +57,7 @@
     node.dataset.position = answer.position;
     const name = node.querySelector(".board-name");
     name.querySelector("strong").textContent = answer.letter;
-    name.querySelector(".snippet").textContent = answer.card.querySelector(".answer-text").textContent.trim().slice(0, 120);
+    name.querySelector(".snippet").textContent = answer.card.dataset.source.trim().slice(0, 120);
     name.setAttribute("aria-label", word("chip", { letter: answer.letter, rank: rankOf(answer) }));
     name.setAttribute("aria-describedby", "board-help");
     const rating = ratingOf(answer);

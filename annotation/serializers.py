@@ -30,10 +30,16 @@ class ProjectSerializer(serializers.ModelSerializer):
 
 class PromptSerializer(serializers.ModelSerializer):
     prompt = MessageSerializer(source="messages", many=True)
+    style = serializers.ChoiceField(  # type: ignore[assignment]
+        source="written_style",
+        choices=PromptStyle.choices,
+        allow_null=True,
+        help_text="How a labeler was asked to write it; null for prompts from elsewhere",
+    )
 
     class Meta:
         model = Prompt
-        fields = ["id", "prompt", "pool", "split", "category", "language", "group", "source", "created_at"]
+        fields = ["id", "prompt", "pool", "split", "category", "language", "group", "source", "style", "created_at"]
 
 
 class PromptAddSerializer(serializers.Serializer):

@@ -2,12 +2,21 @@
 
 from annotation.models.accounts import ApiToken, Membership, Project, SignInLink, User
 from annotation.models.audit import AuditEvent
-from annotation.models.briefs import FollowUp, PromptBrief, PromptStyle
+from annotation.models.briefs import FollowUp, PromptBrief
 from annotation.models.guidelines import FormVersion, Guideline
 from annotation.models.invitations import Invitation
 from annotation.models.labels import Demonstration, Label, Origin, Purpose, RankedResponse, Ranking, WrittenPrompt
 from annotation.models.limits import PromptTopic
-from annotation.models.prompts import ImportBatch, Pool, Prompt, PromptSource, Response, ResponseOrigin, Split
+from annotation.models.prompts import (
+    ImportBatch,
+    Pool,
+    Prompt,
+    PromptSource,
+    PromptStyle,
+    Response,
+    ResponseOrigin,
+    Split,
+)
 from annotation.models.queue import KindSettings, QueuePolicy
 from annotation.models.tasks import Assignment, AssignmentStatus, Task, TaskKind, TaskResponse, TaskState
 

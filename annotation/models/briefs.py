@@ -9,15 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.ids import uuid7
 from annotation.models.accounts import Project, User
-from annotation.models.prompts import Pool
-
-
-class PromptStyle(models.TextChoices):
-    """The three kinds of prompts that labelers wrote (arXiv:2203.02155, section 3.2 and appendix A.2)."""
-
-    PLAIN = "plain", _("Plain: anything")
-    FEW_SHOT = "few_shot", _("Few-shot: an instruction with examples")
-    USER_BASED = "user_based", _("User-based: from a use case")
+from annotation.models.prompts import Pool, PromptStyle
 
 
 class FollowUp(models.TextChoices):

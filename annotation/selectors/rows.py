@@ -23,8 +23,6 @@ from annotation.models import (
     Pool,
     Project,
     Prompt,
-    PromptSource,
-    PromptStyle,
     Purpose,
     RankedResponse,
     Ranking,
@@ -238,16 +236,10 @@ def prompt_row(prompt: Prompt) -> dict[str, Any]:
         "language": prompt.language,
         "group": prompt.group,
         "source": prompt.source,
-        "style": style_of(prompt),
+        "style": prompt.written_style.value if prompt.written_style else None,
         "split": prompt.split,
         "pool": prompt.pool,
     }
-
-
-def style_of(prompt: Prompt) -> str | None:
-    """How a labeler was asked to write it: plain, few_shot or user_based; null for prompts from elsewhere."""
-    is_written = prompt.source == PromptSource.LABELER and prompt.author_id is not None
-    return prompt.source_name if is_written and prompt.source_name in PromptStyle.values else None
 
 
 def demonstration_row(label: Demonstration) -> dict[str, Any]:

@@ -331,12 +331,14 @@ def draft(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResp
     written = submissions.draft_from(request.POST, task_in_hand)
     base = submissions.parse_moment(request.POST.get("base", ""))
     try:
-        saved_at = queue.draft_save(assignment=task_in_hand, draft=written, base=base)
+        kept_at = queue.draft_save(assignment=task_in_hand, draft=written, base=base)
     except queue.DraftElsewhere as problem:
         other = problem.assignment
-        answer = {"problem": problem.message, "draft": other.draft, "saved_at": other.draft_saved_at}
+        # To the microsecond, which Django's JSON would leave out: the page sends it back as what it knows of.
+        saved_at = other.draft_saved_at.isoformat() if other.draft_saved_at else ""
+        answer = {"problem": problem.message, "draft": other.draft, "saved_at": saved_at}
         return JsonResponse(answer, status=409)
-    return JsonResponse({"saved_at": saved_at.isoformat()})
+    return JsonResponse({"saved_at": kept_at.isoformat()})
 
 
 @signed_in

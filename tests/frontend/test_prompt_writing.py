@@ -111,7 +111,8 @@ def test_a_program_asks_takes_and_submits(as_, scene):
     assert client.post(f"{url}/assignments/{task['id']}/submit/", label | parts | filing, **json).status_code == 201
     (brief,) = as_(scene.rita).get(f"{url}/prompt-writing/").json()["results"]
     assert (brief["wanted"], brief["written"]) == (1, 1)
-    assert Prompt.objects.get().language == "fr"
+    (prompt,) = as_(scene.rita).get(f"{url}/prompts/").json()["results"]
+    assert (prompt["language"], prompt["source"], prompt["style"]) == ("fr", "labeler", "few_shot")
 
 
 def test_the_list_of_briefs_takes_as_many_queries_as_there_are(as_, scene, django_assert_max_num_queries):

@@ -1,7 +1,7 @@
 // What differs between two texts, word by word: for corrections while they are written, and between two answers.
 (() => {
   "use strict";
-  const MOST = 4_000_000; // cells of the table; beyond that the middle is shown as one change
+  const MOST = 16_000_000; // cells of the table; beyond that the middle is shown as one change
   // A word with the space after it; each Chinese, Japanese or Korean character is a word of its own.
   const WORD = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]|[^\s\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]+\s*|\s+/gu;
   const words = (text) => text.replaceAll("\r\n", "\n").match(WORD) ?? [];

@@ -22,6 +22,8 @@
     try {
       // What people and models write is not trusted: no links, no classes or pictures of theirs, macros with an end.
       const options = { displayMode: display, throwOnError: true, trust: false, maxExpand: 500, maxSize: 20 };
+      // A command that is not trusted shows as its name, in the text's own colour, which is read in both themes.
+      options.errorColor = "currentcolor";
       const drawn = document.createElement("span");
       window.katex.render(tex, drawn, { ...options, strict: "ignore", output: "htmlAndMathml" });
       node.replaceChildren(...drawn.childNodes);

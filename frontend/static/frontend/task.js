@@ -18,6 +18,7 @@
   const SAVE_AT_LEAST_MS = 2000; // and while somebody types on: nothing written is older than that and not on its way
   const RETRY_MS = 5000;
   const ANSWER_MS = 15000; // a server that says nothing for so long is not reached
+  const KEPT_ALIVE = 60_000;
   const state = document.getElementById("save-state");
   const problem = document.getElementById("send-problem");
 
@@ -127,7 +128,9 @@
       const body = fields();
       body.set("tab", tab());
       body.set("base", savedAt);
-      const response = await post(form.dataset.draftUrl, body, { signal: AbortSignal.timeout(ANSWER_MS), ...options });
+      // Browsers refuse to let more than 64 KiB outlive a page; a longer draft goes while the page is there.
+      const keepalive = Boolean(options.keepalive) && body.toString().length < KEPT_ALIVE;
+      const response = await post(form.dataset.draftUrl, body, { signal: AbortSignal.timeout(ANSWER_MS), keepalive });
       if (response.status === 409) {
         await meetAnother(await response.json());
         return;

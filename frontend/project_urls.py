@@ -27,6 +27,7 @@ PROJECT = [
     path("queue/comparisons/", comparisons.comparisons, name="comparisons"),
     path("queue/corrections/", comparisons.corrections, name="corrections"),
     path("queue/prompt-writing/", prompt_writing.prompt_writing, name="prompt_writing"),
+    path("queue/prompt-writing/<uuid:brief_id>/withdraw/", prompt_writing.withdraw, name="prompt_writing_withdraw"),
     path("queue/limits/", queue.limits, name="queue_limits"),
     path("queue/limits/<uuid:member_id>/", queue.limits_set, name="queue_limits_set"),
     path("people/", people.people, name="people"),

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from annotation.models import Assignment, ImportBatch, Membership, Project, User
+from annotation.models import Assignment, ImportBatch, Membership, Project, PromptBrief, User
 from annotation.services.invitations import invitation_create
 from annotation.services.labels import demonstration_submit
 from annotation.services.tokens import token_create
@@ -56,6 +56,7 @@ PAGES: dict[str, dict[str, str]] = {
     "comparisons": {"GET": "va", "POST": "va"},
     "corrections": {"POST": "va"},
     "prompt_writing": {"GET": "va", "POST": "va"},
+    "prompt_writing_withdraw": {"POST": "va"},
     "queue_limits_set": {"POST": "va"},
     "prompt_topics": {"POST": "va"},
     "topics": {"GET": LABELERS, "POST": LABELERS},
@@ -231,6 +232,7 @@ def make_place(slug: str) -> Place:
         "invitation_id": invitation_create(project=project, role="labeler", days=1, max_uses=1, by=members["a"])[0].pk,
         "task_id": TaskFactory(prompt=PromptFactory(project=project), state="review").pk,
         "member_id": members["r"].pk,
+        "brief_id": PromptBrief.objects.create(project=project, style="plain", pool="sft").pk,
         "run_id": RunFactory(project=project).pk,
         "action": "cancel",
         "stage": "sft",

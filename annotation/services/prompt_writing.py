@@ -24,6 +24,7 @@ from annotation.models import (
     Response,
     Task,
     TaskKind,
+    TaskState,
     WrittenPrompt,
 )
 from annotation.models.prompts import Pool
@@ -84,6 +85,16 @@ def prompt_tasks_create(
     )
     audit.record(project=project, by=by, verb="tasks.create", target=project, kind="prompt", made=number, style=style)
     return brief
+
+
+@transaction.atomic
+def prompt_tasks_withdraw(*, brief: PromptBrief, by: Actor) -> int:
+    """Ask for no more prompts of this brief, and return how many tasks left the queue. What is in work still counts."""
+    unfinished = Task.objects.filter(brief=brief, state__in=[TaskState.OPEN, TaskState.REVIEW])
+    withdrawn = unfinished.update(state=TaskState.WITHDRAWN)
+    if withdrawn:
+        audit.record(project=brief.project, by=by, verb="tasks.withdraw", target=brief, withdrawn=withdrawn)
+    return withdrawn
 
 
 def written_prompt_submit(

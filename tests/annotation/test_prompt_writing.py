@@ -19,7 +19,7 @@ from annotation.selectors.labels import labels_of
 from annotation.selectors.rows import prompt_rows
 from annotation.selectors.taken import labels_taken
 from annotation.services.labels import LabelError
-from annotation.services.prompt_writing import prompt_tasks_create, written_prompt_submit
+from annotation.services.prompt_writing import prompt_tasks_create, prompt_tasks_withdraw, written_prompt_submit
 from annotation.services.prompts import PromptError
 from annotation.services.queue import assignment_next, assignment_skip
 from annotation.services.queue_settings import QueueSettingsError, kind_settings_update
@@ -124,6 +124,19 @@ def test_only_a_task_to_write_a_prompt_has_a_brief_and_no_prompt(project: Projec
     ):  # fmt: skip
         with pytest.raises(IntegrityError), transaction.atomic():
             Task.objects.create(project=project, open_slots=1, **wrong)
+
+
+def test_a_lead_asks_for_no_more_and_what_is_in_work_still_counts(
+    project: Project, ada: Membership, alice: Membership, bob: Membership
+) -> None:
+    brief = ask(project, ada, number=3)
+    assignment = lease(alice)
+    assert (prompt_tasks_withdraw(brief=brief, by=ada), prompt_tasks_withdraw(brief=brief, by=ada)) == (3, 0)
+    assert assignment_next(labeler=bob) is None
+    assert write(assignment).counts
+    assert AuditEvent.objects.get(verb="tasks.withdraw").detail["withdrawn"] == 3
+    (found,) = briefs_of(project)
+    assert (found.wanted, found.written, found.open_now) == (3, 1, 0)  # type: ignore[attr-defined]
 
 
 def test_its_overlap_is_not_to_be_changed(project: Project, ada: Membership) -> None:

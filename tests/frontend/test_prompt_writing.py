@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from annotation.models import Assignment, Prompt, Task, WrittenPrompt
+from annotation.models import Assignment, Prompt, PromptBrief, Task, WrittenPrompt
 from annotation.services.prompt_writing import prompt_tasks_create
 from tests.frontend.scene import Scene, make_scene
 
@@ -43,6 +43,16 @@ def test_a_lead_asks_and_reads_how_far_it_is(as_, scene):
     shown = as_(scene.rita).get(page).content.decode()
     assert "2 prompts are asked for." in shown and "Answering guests&#x27; mail" in shown
     assert "Prompt writing" in as_(scene.rita).get(f"/p/{scene.project.slug}/queue/").content.decode()
+
+
+def test_a_lead_asks_for_no_more(as_, scene):
+    ask(scene, "plain")
+    client = as_(scene.rita)
+    page = f"/p/{scene.project.slug}/queue/prompt-writing/"
+    assert "Withdraw the rest" in client.get(page).content.decode()
+    client.post(f"{page}{PromptBrief.objects.get().pk}/withdraw/")
+    shown = client.get(page).content.decode()
+    assert "2 tasks have been withdrawn." in shown and "Withdraw the rest" not in shown
 
 
 def test_a_few_shot_prompt_is_drafted_written_and_edited(as_, scene):

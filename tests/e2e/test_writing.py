@@ -85,6 +85,7 @@ def test_what_one_wrote_is_found_again_by_them_and_read_by_nobody_else(open_brow
     page.context.clear_cookies(name="sessionid")
     page.locator("#text").fill("Only for the lead.")
     expect(page.locator("#save-state")).to_have_text("Not saved: you are signed out; kept in this browser")
+    wait_for(lambda: "lead" not in page.evaluate("JSON.stringify(localStorage)"), what="the copy to be sealed")
     page.context.add_cookies([session_cookie(scene.bob, live_server.url)])
     page.goto(f"/p/{scene.project.slug}/label/")
     expect(page.locator("#kept-here")).to_be_hidden()

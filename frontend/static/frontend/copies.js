@@ -52,7 +52,6 @@
     const newest = {}; // slot -> the last change asked for; an older one that was encrypted later is not written
 
     async function sealed(value) {
-      if (!key) return { plain: value };
       const iv = window.crypto.getRandomValues(new Uint8Array(12));
       const bytes = new TextEncoder().encode(JSON.stringify(value));
       const data = await window.crypto.subtle.encrypt({ name: "AES-GCM", iv }, await key, bytes);
@@ -67,12 +66,15 @@
       return JSON.parse(new TextDecoder().decode(bytes));
     }
 
-    // Returns whether it is kept: storage may be full or forbidden.
+    // Returns whether it is kept: storage may be full or forbidden. It is written at once, for a page that is gone the next
+    // moment, and sealed a moment later.
     async function keep(value, slot = "") {
       const turn = (newest[slot] = (newest[slot] ?? 0) + 1);
+      const record = { at: Date.now(), ...about };
       try {
-        const record = { at: Date.now(), ...about, ...(await sealed(value)) };
-        if (turn === newest[slot]) localStorage.setItem(name(slot), JSON.stringify(record));
+        localStorage.setItem(name(slot), JSON.stringify({ ...record, plain: value }));
+        const hidden = key && (await sealed(value));
+        if (hidden && turn === newest[slot]) localStorage.setItem(name(slot), JSON.stringify({ ...record, ...hidden }));
         return true;
       } catch {
         return false;

@@ -4,6 +4,7 @@ in a narrow window, with formulas and code, one against another."""
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -98,10 +99,12 @@ def test_what_one_wrote_is_found_again_by_them_and_read_by_nobody_else(open_brow
     assert Assignment.objects.get(task__kind="demonstration").draft["text"] == "Only for the lead."
     # Typing on without a rest is saved all the same, and what is on its way goes along at sign-out.
     page.clock.install()
-    for _second in range(4):
+    page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))  # from here on time passes only where it says so
+    for _piece in range(4):
         page.locator("#text").press_sequentially(" more")
         page.clock.run_for(700)
-    wait_for(lambda: "more" in Assignment.objects.get(task__kind="demonstration").draft["text"])
+    wait_for(lambda: "more" in Assignment.objects.get(task__kind="demonstration").draft["text"], seconds=15)
+    page.clock.resume()
     page.locator("#text").press_sequentially(" at last")
     page.locator("details.menu summary").click()
     page.get_by_role("button", name="Sign out").click()

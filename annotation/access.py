@@ -62,7 +62,7 @@ def assignment_for(user: User | AnonymousUser, slug: str, assignment_id: UUID) -
     """Return the person's own assignment, whatever became of its lease, or raise Http404."""
     access, membership = labeler_for(user, slug)
     assignment = (
-        Assignment.objects.select_related("task__prompt", "labeler", "task__project")
+        Assignment.objects.select_related("task__prompt", "task__brief", "labeler", "task__project")
         .filter(id=assignment_id, labeler=membership)
         .first()
     )

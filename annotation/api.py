@@ -16,7 +16,8 @@ from rest_framework.response import Response as ApiResponse
 
 from annotation.access import assignment_for, labeler_for, projects_of
 from annotation.api_base import PROBLEMS, Acknowledge, Pages, ProjectView, Scope, actor
-from annotation.models import ApiToken, Assignment, ImportBatch, Membership, Project, Prompt
+from annotation.fields import Category
+from annotation.models import ApiToken, Assignment, ImportBatch, Membership, Project, Prompt, TaskKind
 from annotation.models.tasks import WRITTEN
 from annotation.roles import Capability
 from annotation.selectors import rows
@@ -42,6 +43,7 @@ from annotation.serializers import (
 )
 from annotation.services.imports import BadLines, import_file
 from annotation.services.labels import LabelError, RankedItem, demonstration_submit, ranking_submit
+from annotation.services.prompt_writing import written_prompt_submit
 from annotation.services.prompts import PromptRow, prompts_add
 from annotation.services.queue import assignment_heartbeat, assignment_next, assignment_skip, draft_save
 
@@ -242,6 +244,11 @@ def submit(assignment: Assignment, data: dict[str, Any], by: Any) -> Any:
     """Hand the submission to the service of the task's kind."""
     text, items = data.pop("text", None), data.pop("items", None)
     asked = {name: data.pop(name, None) for name in ("prompt_fields", "form_version")}
+    parts = {name: data.pop(name) for name in ("instruction", "pairs", "query") if name in data} | {"text": text}
+    usual = {"category": Category.OTHER, "language": assignment.task.language or "en"}
+    filing = {name: data.pop(name, value) for name, value in usual.items()}
+    if assignment.task.kind == TaskKind.PROMPT:
+        return written_prompt_submit(assignment=assignment, parts=parts, by=by, **filing, **data)
     if assignment.task.kind in WRITTEN:
         return demonstration_submit(assignment=assignment, text=text or "", by=by, **data)
     if items is None:

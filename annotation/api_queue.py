@@ -11,13 +11,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response as ApiResponse
 
 from annotation.api_base import PROBLEMS, ProjectView, Scope, actor
-from annotation.models import KindSettings, Project, TaskKind
+from annotation.models import FollowUp, KindSettings, Pool, Project, PromptBrief, PromptStyle, TaskKind
 from annotation.roles import Capability
+from annotation.selectors.briefs import briefs_of
 from annotation.selectors.comparisons import comparison_results
 from annotation.selectors.health import queue_health
 from annotation.selectors.queue_settings import kind_settings, queue_policy
 from annotation.services.comparisons import comparison_tasks_create
 from annotation.services.corrections import correction_tasks_create
+from annotation.services.prompt_writing import MAX_TASKS, MAX_USE_CASE, prompt_tasks_create
 from annotation.services.queue_settings import kind_settings_update, queue_policy_update
 from annotation.services.uncertainties import uncertainties_set
 
@@ -185,6 +187,54 @@ class Comparisons(ProjectView):
         asked.is_valid(raise_exception=True)
         made = comparison_tasks_create(project=self.access.project, by=actor(request), **asked.validated_data)
         return ApiResponse(TasksMade({"tasks": made}).data)
+
+
+class BriefAsk(serializers.Serializer):
+    style = serializers.ChoiceField(choices=PromptStyle.choices)  # type: ignore[assignment]
+    number = serializers.IntegerField(min_value=1, max_value=MAX_TASKS, help_text="Prompts wanted")
+    use_case = serializers.CharField(
+        required=False, allow_blank=True, max_length=MAX_USE_CASE, help_text="For user-based prompts: written from it"
+    )
+    language = serializers.CharField(
+        required=False, allow_blank=True, max_length=16, help_text="Empty: the labeler chooses"
+    )
+    pool = serializers.ChoiceField(choices=Pool.choices)
+    follow_up = serializers.ChoiceField(
+        choices=FollowUp.choices, required=False, allow_blank=True, help_text="What is made of each prompt at once"
+    )
+
+
+class BriefSerializer(serializers.ModelSerializer):
+    wanted = serializers.IntegerField(help_text="Tasks: each yields one prompt")
+    written = serializers.IntegerField()
+
+    class Meta:
+        model = PromptBrief
+        fields = ["id", "style", "use_case", "language", "pool", "follow_up", "created_at", "wanted", "written"]
+
+
+class Briefs(serializers.Serializer):
+    results = BriefSerializer(many=True)
+
+
+class PromptWriting(ProjectView):
+    allowed = {
+        "GET": (Capability.MANAGE_QUEUE, Scope.READ),
+        "POST": (Capability.MANAGE_QUEUE, Scope.QUEUE),
+    }
+
+    @extend_schema(responses={200: Briefs, **PROBLEMS})
+    def get(self, request: Request, slug: str) -> ApiResponse:
+        """The prompts that labelers were asked to write, newest first, and how many are written."""
+        return ApiResponse(Briefs({"results": briefs_of(self.access.project)}).data)
+
+    @extend_schema(request=BriefAsk, responses={200: TasksMade, **PROBLEMS})
+    def post(self, request: Request, slug: str) -> ApiResponse:
+        """Ask labelers to write prompts: one task for each. Asked again, as many come again."""
+        asked = BriefAsk(data=request.data)
+        asked.is_valid(raise_exception=True)
+        prompt_tasks_create(project=self.access.project, by=actor(request), **asked.validated_data)
+        return ApiResponse(TasksMade({"tasks": asked.validated_data["number"]}).data)
 
 
 class CorrectionAsk(serializers.Serializer):

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from annotation.fields import HIGHEST_RATING, LOWEST_RATING, Category, SkipReason
 from annotation.formats import FORMATS
-from annotation.models import Assignment, ImportBatch, Origin, Pool, Project, Prompt, Purpose, Split, TaskKind
+from annotation.models import (
+    Assignment,
+    ImportBatch,
+    Origin,
+    Pool,
+    Project,
+    Prompt,
+    PromptStyle,
+    Purpose,
+    Split,
+    TaskKind,
+)
 from annotation.selectors.forms import form_in_hand
 
 
@@ -30,10 +42,16 @@ class ProjectSerializer(serializers.ModelSerializer):
 
 class PromptSerializer(serializers.ModelSerializer):
     prompt = MessageSerializer(source="messages", many=True)
+    style = serializers.ChoiceField(  # type: ignore[assignment]
+        source="written_style",
+        choices=PromptStyle.choices,
+        allow_null=True,
+        help_text="How a labeler was asked to write it; null for prompts from elsewhere",
+    )
 
     class Meta:
         model = Prompt
-        fields = ["id", "prompt", "pool", "split", "category", "language", "group", "source", "created_at"]
+        fields = ["id", "prompt", "pool", "split", "category", "language", "group", "source", "style", "created_at"]
 
 
 class PromptAddSerializer(serializers.Serializer):
@@ -84,23 +102,44 @@ class PresentedResponse(serializers.Serializer):
     text = serializers.CharField()
 
 
+class BriefToWrite(serializers.Serializer):
+    """What a labeler is asked for who writes a prompt."""
+
+    style = serializers.ChoiceField(choices=PromptStyle.choices)  # type: ignore[assignment]
+    use_case = serializers.CharField()
+    language = serializers.CharField(help_text="Empty: the labeler chooses")
+
+
 class AssignmentSerializer(serializers.ModelSerializer):
     """A task in one's hands. Answers come in the order in which to show them, without their authors."""
 
     kind = serializers.CharField(source="task.kind")
-    prompt = MessageSerializer(source="task.prompt.messages", many=True)
+    prompt = serializers.SerializerMethodField(help_text="Null where a prompt is to be written")
+    brief = serializers.SerializerMethodField(help_text="What to write: null but for prompt writing")
     responses = serializers.SerializerMethodField()
     form = serializers.SerializerMethodField(help_text="What a ranking asks: {version, fields}; null for other kinds")
 
     class Meta:
         model = Assignment
-        fields = ["id", "kind", "prompt", "responses", "form", "status", "lease_until", "draft", "draft_saved_at"]
+        fields = [
+            *("id", "kind", "prompt", "brief", "responses", "form"),
+            *("status", "lease_until", "draft", "draft_saved_at"),
+        ]
 
     def get_form(self, assignment: Assignment) -> dict[str, Any] | None:
         if assignment.task.kind != TaskKind.RANKING:
             return None
         form = form_in_hand(assignment)
         return {"version": form.version, "fields": form.fields}
+
+    @extend_schema_field(MessageSerializer(many=True, allow_null=True))
+    def get_prompt(self, assignment: Assignment) -> list[dict[str, str]] | None:
+        return assignment.task.messages or None
+
+    @extend_schema_field(BriefToWrite(allow_null=True))
+    def get_brief(self, assignment: Assignment) -> dict[str, str] | None:
+        brief = assignment.task.brief
+        return None if brief is None else dict(BriefToWrite(brief).data)
 
     def get_responses(self, assignment: Assignment) -> list[dict[str, Any]]:
         texts = {str(response.id): response.text for response in assignment.task.responses.all()}
@@ -122,8 +161,15 @@ class RankedItemSerializer(serializers.Serializer):
     )
 
 
+class PairSerializer(serializers.Serializer):
+    query = serializers.CharField(trim_whitespace=False, max_length=100_000)
+    answer = serializers.CharField(trim_whitespace=False, max_length=100_000)
+
+
 class SubmissionSerializer(serializers.Serializer):
-    """A demonstration sends `text`; a ranking sends `items`. The same `submission_id` twice is the same submit."""
+    """A demonstration sends `text`; a ranking sends `items`; a prompt sends `text`, or where its brief's style is
+    few_shot `instruction`, `pairs` and `query`, and its `category` and `language`. The same `submission_id` twice is
+    the same submit."""
 
     submission_id = serializers.UUIDField()
     started_at = serializers.DateTimeField()
@@ -136,6 +182,11 @@ class SubmissionSerializer(serializers.Serializer):
     form_version = serializers.IntegerField(
         required=False, min_value=0, help_text="The form that you were shown; else the one that the task came with"
     )
+    instruction = serializers.CharField(required=False, trim_whitespace=False, max_length=100_000)
+    pairs = PairSerializer(many=True, required=False)
+    query = serializers.CharField(required=False, trim_whitespace=False, max_length=100_000)
+    category = serializers.ChoiceField(choices=Category.choices, required=False)
+    language = serializers.CharField(required=False, max_length=16)
 
 
 class LabelSerializer(serializers.Serializer):

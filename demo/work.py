@@ -72,7 +72,7 @@ def write_one(labeler: Membership) -> int:
     assignment = assignment_next(labeler=labeler, kind=TaskKind.DEMONSTRATION)
     if assignment is None:
         return 0
-    prompt = find_prompt(assignment.task.prompt.messages)
+    prompt = find_prompt(assignment.task.messages)
     if prompt is None:
         return pass_on(assignment)
     demonstration_submit(
@@ -91,7 +91,7 @@ def rank_one(labeler: Membership, name: str, panel: Panel) -> int:
     assignment = assignment_next(labeler=labeler, kind=TaskKind.RANKING)
     if assignment is None:
         return 0
-    prompt = find_prompt(assignment.task.prompt.messages)
+    prompt = find_prompt(assignment.task.messages)
     if prompt is None:
         return pass_on(assignment)
     responses = list(assignment.task.responses.order_by("id"))
@@ -125,7 +125,7 @@ def calibrated_panel(project: Project) -> Panel:
     groups = []
     tasks = Task.objects.filter(project=project, kind=TaskKind.RANKING).select_related("prompt").order_by("id")
     for task in tasks.prefetch_related("responses"):
-        prompt = find_prompt(task.prompt.messages)
+        prompt = find_prompt(task.messages)
         if prompt is not None:
             groups.append((prompt.id, [score(prompt, response.text) for response in task.responses.all()]))
     return calibrate(groups, seed=settings.DEMO_SEED)

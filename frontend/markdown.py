@@ -7,6 +7,7 @@ host who is labeling.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -17,12 +18,22 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_inline import StateInline
+from markdown_it.rules_inline.state_inline import Delimiter
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
+
+from frontend import code_colours
+from frontend.maths import maths_plugin
 
 # Rendering takes milliseconds and the same answer is shown again and again. Kept in the process, not in Redis: a page
 # must open while Redis is away.
 CACHED_TEXTS = 1024
+# Of long ones fewer are kept, so that what is kept stays within some megabytes.
+LONG_TEXT, CACHED_LONG_TEXTS = 8_000, 64
+
+# Han, kana and hangul, and the punctuation that stands among them.
+CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
 TAGS = {
     *("a", "blockquote", "br", "code", "del", "em", "hr", "li", "ol", "p", "pre", "s", "span", "strong", "ul"),
@@ -35,9 +46,9 @@ ATTRIBUTES = {
     "div": {"tabindex", "role", "aria-label"},  # raw HTML is off, so that every div is one of ours, around a table
 }
 CLASSES = {
-    "div": {"wide-table"},
+    "div": {"wide-table", "math-box"},
     "p": {f"heading-{level}" for level in range(1, 7)},
-    "span": {"image-left-out"},
+    "span": {"image-left-out", "math-inline", "math-display", *code_colours.CLASSES},
     "th": {"align-left", "align-center", "align-right"},
     "td": {"align-left", "align-center", "align-right"},
 }
@@ -46,17 +57,21 @@ URL_SCHEMES = {"http", "https", "mailto"}
 
 def answer_html(text: str) -> SafeString:
     """Render a prompt, a demonstration or an answer; its headings stay out of the page's outline."""
-    return _render("answer", text, get_language())
+    return _rendered("answer", text)
 
 
 def document_html(text: str) -> SafeString:
     """Render a document of the project, such as its guidelines; its headings start below the page's own."""
-    return _render("document", text, get_language())
+    return _rendered("document", text)
 
 
-@lru_cache(maxsize=CACHED_TEXTS)
+def _rendered(kind: str, text: str) -> SafeString:
+    """The reader's language tells the texts apart that are kept: a table's name is in it."""
+    render = _render_short if len(text) <= LONG_TEXT else _render_long
+    return render(kind, text, get_language())
+
+
 def _render(kind: str, text: str, language: str | None) -> SafeString:
-    """`language` tells the texts apart that are kept: a table's name is in the reader's."""
     html = nh3.clean(
         _parser(kind).render(text),
         tags=TAGS,
@@ -68,11 +83,18 @@ def _render(kind: str, text: str, language: str | None) -> SafeString:
     return mark_safe(html)
 
 
+_render_short = lru_cache(maxsize=CACHED_TEXTS)(_render)
+_render_long = lru_cache(maxsize=CACHED_LONG_TEXTS)(_render)
+
+
 @lru_cache
 def _parser(kind: str) -> MarkdownIt:
     # breaks: a single newline in an answer is one that the labeler must see; a document's are the editor's line wraps.
     parser = MarkdownIt("commonmark", {"html": False, "breaks": kind == "answer"}).enable(["table", "strikethrough"])
+    parser.use(maths_plugin)
+    parser.inline.ruler.at("emphasis", _emphasis)
     parser.add_render_rule("image", _image)
+    parser.add_render_rule("fence", _fence)
     parser.add_render_rule("table_open", _table_open)
     parser.add_render_rule("table_close", _table_close)
     for cell in ("th_open", "td_open"):
@@ -80,6 +102,33 @@ def _parser(kind: str) -> MarkdownIt:
     for edge in ("heading_open", "heading_close"):
         parser.add_render_rule(edge, _answer_heading if kind == "answer" else _document_heading)
     return parser
+
+
+def _emphasis(state: StateInline, silent: bool) -> bool:
+    """Asterisks as CommonMark has them, except beside Chinese, Japanese or Korean.
+
+    There words have no spaces between them, and by CommonMark's rule `**注意：**请` would not be bold.
+    """
+    marker = state.src[state.pos]
+    if silent or marker not in "_*":
+        return False
+    opens, closes, length = state.scanDelims(state.pos, marker == "*")
+    before, after = state.src[state.pos - 1 : state.pos], state.src[state.pos + length : state.pos + length + 1]
+    if marker == "*" and CJK.search(before + after):
+        opens, closes = bool(after.strip()), bool(before.strip()) and state.pos > 0
+    for _number in range(length):
+        state.push("text", "", 0).content = marker
+        place = len(state.tokens) - 1
+        state.delimiters.append(Delimiter(ord(marker), length, place, end=-1, open=opens, close=closes))
+    state.pos += length
+    return True
+
+
+def _fence(self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    info = tokens[index].info.split(maxsplit=1)
+    language = info[0] if info else ""
+    kind = f' class="language-{escape(language)}"' if language else ""
+    return f"<pre><code{kind}>{code_colours.code_html(tokens[index].content, language)}</code></pre>\n"
 
 
 def _image(self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:

@@ -7,6 +7,7 @@ them; `Assignment.presented_order` says which answer stood where.
 from __future__ import annotations
 
 import uuid
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,16 +15,19 @@ from typing import Any
 
 from django.http import QueryDict
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
-from annotation.models import Assignment, Demonstration, Ranking, Response, TaskKind
+from annotation.models import Assignment, Demonstration, Ranking, Response, TaskKind, User
 from annotation.models.feedback import MAX_MESSAGE
 from annotation.models.tasks import WRITTEN
 from annotation.ranking_form import scale_of
+from frontend import prompt_writing
 from frontend.ranking_page import field_values, kept_fields, read_fields
 
 MAX_TEXT_CHARACTERS = 100_000
+MAX_HIDDEN_CHARACTERS = 64
 # What a comparison's form may say, as the ranks of the two answers in presented order.
 CHOICES: Mapping[str, tuple[int, int]] = {"a": (1, 2), "tie": (1, 1), "b": (2, 1)}
 
@@ -109,11 +113,19 @@ def parse_seconds(text: str) -> float:
         return 0.0
 
 
+def draft_key(user: User) -> str:
+    """The key with which this account's copies are encrypted in its browsers: the same at every sign-in."""
+    return b64encode(salted_hmac("plackett.drafts", str(user.pk), algorithm="sha256").digest()).decode()
+
+
 def draft_from(form: QueryDict, assignment: Assignment) -> dict[str, Any]:
     """What to keep of a half-filled form: the fields of its kind, nothing else that a client may send."""
-    draft: dict[str, Any] = {name: form[name] for name in ("started_at", "active_seconds", "touched") if name in form}
+    kept = ("started_at", "active_seconds", "touched", "tab")
+    draft: dict[str, Any] = {name: form[name][:MAX_HIDDEN_CHARACTERS] for name in kept if name in form}
     if form.get("question"):  # one that was not sent yet
         draft["question"] = form["question"][:MAX_MESSAGE]
+    if assignment.task.kind == TaskKind.PROMPT:
+        return draft | prompt_writing.draft_from(form, assignment)
     if assignment.task.kind == TaskKind.COMPARISON:
         return draft | {"choice": form.get("choice", "")[:8]}
     if assignment.task.kind in WRITTEN:

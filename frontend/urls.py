@@ -15,6 +15,7 @@ ACCOUNTS = [
     path("me/", accounts.profile, name="profile"),
     path("me/language/", accounts.language, name="language"),
     path("me/theme/", accounts.theme, name="theme"),
+    path("me/layout/", accounts.answers_layout, name="answers_layout"),
     path("p/<slug:slug>/", accounts.project, name="project"),
 ]
 

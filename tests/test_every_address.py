@@ -17,7 +17,7 @@ from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from annotation.models import Assignment, ImportBatch, Membership, Project, User
+from annotation.models import Assignment, ImportBatch, Membership, Project, PromptBrief, User
 from annotation.services.feedback import question_ask
 from annotation.services.invitations import invitation_create
 from annotation.services.labels import demonstration_submit
@@ -63,6 +63,8 @@ PAGES: dict[str, dict[str, str]] = {
     "queue_limits": {"GET": "va"},
     "comparisons": {"GET": "va", "POST": "va"},
     "corrections": {"POST": "va"},
+    "prompt_writing": {"GET": "va", "POST": "va"},
+    "prompt_writing_withdraw": {"POST": "va"},
     "queue_limits_set": {"POST": "va"},
     "prompt_topics": {"POST": "va"},
     "topics": {"GET": LABELERS, "POST": LABELERS},
@@ -117,6 +119,7 @@ API: dict[str, dict[str, str]] = {
     "annotation:queue": {"GET": "va"},
     "annotation:comparisons": {"GET": "va", "POST": "va"},
     "annotation:corrections": {"POST": "va"},
+    "annotation:prompt_writing": {"GET": "va", "POST": "va"},
     "annotation:queue_policy": {"GET": "va", "PATCH": "va"},
     "annotation:queue_scores": {"POST": "va"},
     "annotation:forms": {"GET": ALL, "POST": "va"},
@@ -162,6 +165,7 @@ ELSEWHERE = {
     "frontend:profile": "tests/frontend/test_accounts.py",
     "frontend:language": "tests/frontend/test_accounts.py",
     "frontend:theme": "tests/frontend/test_accounts.py",
+    "frontend:answers_layout": "tests/frontend/test_accounts.py",
     "frontend:project_new": "tests/frontend/test_projects.py",
 }
 
@@ -254,6 +258,7 @@ def make_place(slug: str) -> Place:
         "invitation_id": invitation_create(project=project, role="labeler", days=1, max_uses=1, by=members["a"])[0].pk,
         "task_id": TaskFactory(prompt=PromptFactory(project=project), state="review").pk,
         "member_id": members["r"].pk,
+        "brief_id": PromptBrief.objects.create(project=project, style="plain", pool="sft").pk,
         "run_id": RunFactory(project=project).pk,
         "action": "cancel",
         "stage": "sft",

@@ -2,12 +2,22 @@
 
 from annotation.models.accounts import ApiToken, Membership, Project, SignInLink, User
 from annotation.models.audit import AuditEvent
+from annotation.models.briefs import FollowUp, PromptBrief
 from annotation.models.feedback import LabelComment, Question, QuestionMessage, QuestionState
 from annotation.models.guidelines import FormVersion, Guideline, GuidelineAcknowledgement
 from annotation.models.invitations import Invitation
-from annotation.models.labels import Demonstration, Label, Origin, Purpose, RankedResponse, Ranking
+from annotation.models.labels import Demonstration, Label, Origin, Purpose, RankedResponse, Ranking, WrittenPrompt
 from annotation.models.limits import PromptTopic
-from annotation.models.prompts import ImportBatch, Pool, Prompt, PromptSource, Response, ResponseOrigin, Split
+from annotation.models.prompts import (
+    ImportBatch,
+    Pool,
+    Prompt,
+    PromptSource,
+    PromptStyle,
+    Response,
+    ResponseOrigin,
+    Split,
+)
 from annotation.models.queue import KindSettings, QueuePolicy
 from annotation.models.tasks import Assignment, AssignmentStatus, Task, TaskKind, TaskResponse, TaskState
 
@@ -17,6 +27,7 @@ __all__ = [
     "AssignmentStatus",
     "AuditEvent",
     "Demonstration",
+    "FollowUp",
     "FormVersion",
     "Guideline",
     "GuidelineAcknowledgement",
@@ -30,7 +41,9 @@ __all__ = [
     "Pool",
     "Project",
     "Prompt",
+    "PromptBrief",
     "PromptSource",
+    "PromptStyle",
     "PromptTopic",
     "Purpose",
     "Question",
@@ -48,4 +61,5 @@ __all__ = [
     "TaskResponse",
     "TaskState",
     "User",
+    "WrittenPrompt",
 ]

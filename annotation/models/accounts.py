@@ -14,6 +14,11 @@ from annotation.ids import uuid7
 from annotation.roles import CAPABILITIES, Capability, Role
 
 
+class AnswersLayout(models.TextChoices):
+    SIDE = "side", _("Side by side")
+    STACKED = "stacked", _("Stacked")
+
+
 class Theme(models.TextChoices):
     AUTO = "auto", _("As my device")
     LIGHT = "light", _("Light")
@@ -26,6 +31,7 @@ class User(AbstractUser):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     language = models.CharField(max_length=16, blank=True, default="", help_text="Empty: as the browser asks")
     theme = models.CharField(max_length=8, choices=Theme, default=Theme.AUTO)
+    answers_layout = models.CharField(max_length=8, choices=AnswersLayout, default=AnswersLayout.SIDE)
 
 
 def random_salt() -> str:

@@ -111,6 +111,23 @@ class Ranking(Label):
         return f"ranking {self.id} r{self.revision}"
 
 
+class WrittenPrompt(Label):
+    """A prompt that a labeler wrote; `prompt` is what became of this revision."""
+
+    said = models.JSONField(default=dict, help_text="The form as it was filled in: its parts, category and language")
+
+    class Meta:
+        ordering = ["-submitted_at", "-id"]
+        indexes = [
+            models.Index(fields=["project", "is_current", "id"], name="written_prompt_current"),
+            models.Index(fields=["project", "-submitted_at"], name="written_prompt_latest"),
+        ]
+        constraints = label_constraints("written_prompt")
+
+    def __str__(self) -> str:
+        return f"written prompt {self.id} r{self.revision}"
+
+
 class RankedResponse(models.Model):
     """One answer in a ranking. Equal ranks are ties, 1 is best, null was not ranked."""
 

@@ -31,6 +31,14 @@ class PromptSource(models.TextChoices):
     CHAT = "chat", _("From a chat")
 
 
+class PromptStyle(models.TextChoices):
+    """The three kinds of prompts that labelers wrote (arXiv:2203.02155, section 3.2 and appendix A.2)."""
+
+    PLAIN = "plain", _("Plain: anything")
+    FEW_SHOT = "few_shot", _("Few-shot: an instruction with examples")
+    USER_BASED = "user_based", _("User-based: from a use case")
+
+
 class ResponseOrigin(models.TextChoices):
     HUMAN = "human", _("Written by a labeler")
     MODEL = "model", _("Sampled from a model")
@@ -106,6 +114,12 @@ class Prompt(models.Model):
     def text(self) -> str:
         """The last turn, which is what the answer answers."""
         return str(self.messages[-1]["content"])
+
+    @property
+    def written_style(self) -> PromptStyle | None:
+        """How a labeler was asked to write it; None for prompts from elsewhere."""
+        is_written = self.source == PromptSource.LABELER and self.author_id is not None
+        return PromptStyle(self.source_name) if is_written and self.source_name in PromptStyle.values else None
 
 
 class Response(models.Model):

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from annotation.fields import Category, SkipReason
 from annotation.ids import uuid7
 from annotation.models.accounts import Membership, Project
+from annotation.models.briefs import PromptBrief
 from annotation.models.prompts import Prompt, Response
 
 
@@ -23,6 +24,7 @@ class TaskKind(models.TextChoices):
     RANKING = "ranking", _("Ranking")
     COMPARISON = "comparison", _("Comparison of two models")
     CORRECTION = "correction", _("Correction")
+    PROMPT = "prompt", _("Prompt writing")
 
 
 # Kinds that show answers by others: nobody gets one that holds an answer of theirs.
@@ -43,7 +45,9 @@ class Task(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tasks")
     kind = models.CharField(max_length=24, choices=TaskKind)
-    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="tasks")
+    # What the work is about: a prompt; for prompt writing, which has none yet, the brief that asks for one.
+    prompt = models.ForeignKey(Prompt, null=True, blank=True, on_delete=models.PROTECT, related_name="tasks")
+    brief = models.ForeignKey(PromptBrief, null=True, blank=True, on_delete=models.PROTECT, related_name="tasks")
     responses: models.ManyToManyField[Response, TaskResponse] = models.ManyToManyField(
         Response, through="TaskResponse", related_name="tasks"
     )
@@ -51,7 +55,7 @@ class Task(models.Model):
     open_slots = models.PositiveSmallIntegerField(help_text="Slots that nobody holds; changed under the row's lock")
     # The prompt's own, repeated here because the queue's indexes hold them.
     category = models.CharField(max_length=24, choices=Category, default=Category.OTHER)
-    language = models.CharField(max_length=16, default="en")
+    language = models.CharField(max_length=16, default="en", blank=True)  # empty: of no language yet
     priority = models.IntegerField(default=0, help_text="Higher comes first")
     uncertainty = models.FloatField(default=0, help_text="Bits (0 to 1) by which a reward model is unsure; 0: unknown")
     skips = models.PositiveSmallIntegerField(default=0, help_text="Labelers who skipped it since it was last reviewed")
@@ -102,11 +106,23 @@ class Task(models.Model):
             models.CheckConstraint(name="task_kind_known", condition=Q(kind__in=TaskKind.values)),
             # Blind comparisons of models are for evaluation: no reward model is ever trained on them.
             models.CheckConstraint(name="task_comparison_is_eval", condition=~Q(kind="comparison") | Q(purpose="eval")),
+            models.CheckConstraint(
+                name="task_prompt_or_brief",
+                condition=Q(kind="prompt", prompt__isnull=True, brief__isnull=False)
+                | ~Q(kind="prompt") & Q(prompt__isnull=False, brief__isnull=True),
+            ),
+            # A task to write a prompt yields one.
+            models.CheckConstraint(name="task_prompt_written_once", condition=~Q(kind="prompt") | Q(overlap=1)),
             models.CheckConstraint(name="task_state_known", condition=Q(state__in=TaskState.values)),
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.prompt_id}"
+        return f"{self.kind} of {self.prompt_id or self.brief_id}"
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation that the work is about; empty where a prompt is yet to be written."""
+        return self.prompt.messages if self.prompt else []
 
 
 class TaskResponse(models.Model):

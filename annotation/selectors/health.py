@@ -12,7 +12,7 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from annotation.fields import Category
-from annotation.models import Demonstration, Origin, Project, Ranking, TaskKind
+from annotation.models import Demonstration, Origin, Project, Ranking, TaskKind, WrittenPrompt
 from annotation.pace import days_left, pace, quantile
 from annotation.selectors.queue import tasks_in_work
 from annotation.selectors.queue_settings import kind_settings
@@ -21,7 +21,8 @@ from annotation.selectors.taken import labels_taken
 DAYS_SHOWN = 14
 LABELS_TIMED = 2000
 """Time a label is of the latest so many of each table: what it takes now, and no more to read as labels grow."""
-LABEL_TABLES: tuple[type[Demonstration] | type[Ranking], ...] = (Demonstration, Ranking)
+AnyTable = type[Demonstration] | type[Ranking] | type[WrittenPrompt]
+LABEL_TABLES: tuple[AnyTable, ...] = (Demonstration, Ranking, WrittenPrompt)
 
 
 @dataclass
@@ -77,7 +78,7 @@ def last_days() -> list[date]:
     return [today - timedelta(days=back) for back in range(DAYS_SHOWN - 1, -1, -1)]
 
 
-def own_labels(table: type[Demonstration] | type[Ranking], project: Project) -> QuerySet[Any]:
+def own_labels(table: AnyTable, project: Project) -> QuerySet[Any]:
     """First submits by our labelers: neither edits nor imported labels, which say nothing about the pace."""
     labels: QuerySet[Any] = table._default_manager.filter(project=project, revision=1).exclude(origin=Origin.IMPORTED)
     return labels

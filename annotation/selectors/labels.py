@@ -9,24 +9,35 @@ from uuid import UUID
 from django.db.models import Count, QuerySet
 from django.utils import timezone
 
-from annotation.models import Assignment, Demonstration, Membership, Project, Ranking, Response
+from annotation.models import (
+    Assignment,
+    AssignmentStatus,
+    Demonstration,
+    Membership,
+    Project,
+    Ranking,
+    Response,
+    WrittenPrompt,
+)
 
-AnyLabel = Demonstration | Ranking
+AnyLabel = Demonstration | Ranking | WrittenPrompt
+TABLES: tuple[type[AnyLabel], ...] = (Demonstration, Ranking, WrittenPrompt)
+UNFINISHED_SHOWN = 10
 
 
 class LabelList(Sequence[AnyLabel]):
-    """A labeler's current labels of both kinds, newest first, read a page at a time: what a Paginator wants."""
+    """A labeler's current labels of all kinds, newest first, read a page at a time: what a Paginator wants."""
 
     def __init__(self, labeler: Membership) -> None:
         self.labeler = labeler
         self.length: int | None = None
 
-    def current(self, kind: type[Demonstration] | type[Ranking]) -> QuerySet[Any]:
-        return kind._default_manager.filter(labeler=self.labeler, is_current=True)
+    def current(self, table: type[AnyLabel]) -> QuerySet[Any]:
+        return table._default_manager.filter(labeler=self.labeler, is_current=True)
 
     def __len__(self) -> int:
         if self.length is None:
-            self.length = self.current(Demonstration).count() + self.current(Ranking).count()
+            self.length = sum(self.current(table).count() for table in TABLES)
         return self.length
 
     def count(self, value: object = None) -> int:
@@ -45,15 +56,13 @@ class LabelList(Sequence[AnyLabel]):
         return iter(self.page(slice(None)))
 
     def page(self, which: slice) -> list[AnyLabel]:
-        keys = self.current(Demonstration).order_by().values_list("submitted_at", "id")
-        other = self.current(Ranking).order_by().values_list("submitted_at", "id")
-        ids: list[UUID] = [key for _moment, key in keys.union(other, all=True).order_by("-submitted_at", "-id")[which]]
-        shown = ("task", "prompt", "assignment")
+        first, *others = [self.current(table).order_by().values_list("submitted_at", "id") for table in TABLES]
+        keys = first.union(*others, all=True).order_by("-submitted_at", "-id")
+        ids: list[UUID] = [key for _moment, key in keys[which]]
         found: dict[UUID, AnyLabel] = {}
-        for demonstration in Demonstration.objects.filter(pk__in=ids).select_related(*shown, "response"):
-            found[demonstration.pk] = demonstration
-        for ranking in Ranking.objects.filter(pk__in=ids).select_related(*shown):
-            found[ranking.pk] = ranking
+        for table in TABLES:
+            rows = table._default_manager.filter(pk__in=ids).select_related("task", "prompt", "assignment")
+            found |= {row.pk: row for row in rows}
         return [found[key] for key in ids]
 
 
@@ -66,8 +75,8 @@ def done_by(labeler: Membership) -> dict[str, int]:
     """How many tasks this labeler has labeled: {"today", "total"}."""
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     counts = {"today": 0, "total": 0}
-    for kind in (Demonstration, Ranking):
-        current: QuerySet[Any] = kind._default_manager.filter(labeler=labeler, is_current=True)
+    for table in TABLES:
+        current: QuerySet[Any] = table._default_manager.filter(labeler=labeler, is_current=True)
         counts["total"] += current.count()
         counts["today"] += current.filter(submitted_at__gte=midnight).count()
     return counts
@@ -83,7 +92,8 @@ def label_history(assignment: Assignment) -> list[AnyLabel]:
     """The revisions of an assignment's label, newest first."""
     demonstrations = Demonstration.objects.filter(assignment=assignment).select_related("response", "guideline")
     rankings = Ranking.objects.filter(assignment=assignment).select_related("guideline")
-    found: list[AnyLabel] = [*demonstrations, *rankings.prefetch_related("ranked_responses__response")]
+    prompts = WrittenPrompt.objects.filter(assignment=assignment).select_related("prompt", "guideline")
+    found: list[AnyLabel] = [*demonstrations, *rankings.prefetch_related("ranked_responses__response"), *prompts]
     return sorted(found, key=lambda label: -label.revision)
 
 
@@ -104,9 +114,15 @@ def label_counts(project: Project) -> dict[str, dict[str, int]]:
 
 def assignment_of_label(project: Project, label_id: UUID) -> UUID | None:
     """The assignment that a label, or an earlier revision of it, belongs to."""
-    for kind in (Demonstration, Ranking):
+    for kind in (Demonstration, Ranking, WrittenPrompt):
         labels: QuerySet[Any] = kind._default_manager.filter(project=project, pk=label_id)
         found: UUID | None = labels.values_list("assignment", flat=True).first()
         if found is not None:
             return found
     return None
+
+
+def unfinished_of(labeler: Membership) -> QuerySet[Assignment]:
+    """The labeler's latest drafts of tasks whose lease ran out: nobody hands them these again if others took them."""
+    left = labeler.assignments.filter(status=AssignmentStatus.EXPIRED, draft_saved_at__isnull=False)
+    return left.select_related("task").order_by("-draft_saved_at")[:UNFINISHED_SHOWN]

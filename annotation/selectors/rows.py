@@ -242,6 +242,8 @@ def prompt_row(prompt: Prompt) -> dict[str, Any]:
         "category": prompt.category,
         "language": prompt.language,
         "group": prompt.group,
+        "source": prompt.source,
+        "style": prompt.written_style.value if prompt.written_style else None,
         "split": prompt.split,
         "pool": prompt.pool,
     }

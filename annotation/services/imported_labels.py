@@ -199,7 +199,7 @@ class LabelImporter:
             ranking = Task.objects.filter(project=self.project, kind=TaskKind.RANKING, group_key__in=keys)
             return {(task.purpose, task.group_key): task for task in ranking}
         writing = Task.objects.filter(project=self.project, kind=TaskKind.DEMONSTRATION, prompt_id__in=keys)
-        return {("", task.prompt_id): task for task in writing}
+        return {("", task.prompt_id): task for task in writing if task.prompt_id}
 
     def new_task(self, item: Item, key: TaskKey) -> Task:
         """A task without slots yet; each label brings the slot that it holds."""

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from annotation import prompt_writing
 from annotation.conversations import clean_text, text_hash
 from annotation.errors import PlackettError
 from annotation.models import (
@@ -32,6 +33,7 @@ from annotation.models import (
     ResponseOrigin,
     Task,
     TaskKind,
+    WrittenPrompt,
 )
 from annotation.models.tasks import RANKED, WRITTEN
 from annotation.ranking_form import checked_answers, flag_labels, scale_of
@@ -43,7 +45,7 @@ from annotation.services.feedback import returns_close
 from annotation.services.queue import check_own, complete_if_done, is_free, lock_task, take_slot
 
 MAX_ACTIVE_SECONDS = 24 * 3600.0
-AnyLabel = TypeVar("AnyLabel", Demonstration, Ranking)
+AnyLabel = TypeVar("AnyLabel", Demonstration, Ranking, WrittenPrompt)
 
 
 class LabelError(PlackettError):
@@ -338,9 +340,11 @@ def seconds(value: float) -> float:
     return min(max(float(value), 0.0), MAX_ACTIVE_SECONDS) if math.isfinite(value) else 0.0
 
 
-def content_of(label: Demonstration | Ranking) -> str:
+def content_of(label: Demonstration | Ranking | WrittenPrompt) -> str:
     if isinstance(label, Demonstration):
         return label.response.content_hash
+    if isinstance(label, WrittenPrompt):
+        return prompt_writing.digest_of(label.prompt.messages, label.said["category"], label.said["language"])
     ranked = label.ranked_responses.order_by("position")
     return digest_of(
         [RankedItem(response_id=row.response_id, rank=row.rank, rating=row.rating, flags=row.flags) for row in ranked],

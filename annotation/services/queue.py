@@ -151,7 +151,7 @@ def hurdles(labeler: Membership, kind: str) -> dict[Hurdle, Q | Exists]:
     """The conditions under which a task of this kind is kept from the labeler, as far as there are any for them."""
     found: dict[Hurdle, Q | Exists] = {}
     if labeler.languages:
-        found[Hurdle.LANGUAGE] = ~Q(language__in=labeler.languages)
+        found[Hurdle.LANGUAGE] = ~Q(language__in=[*labeler.languages, ""])
     if labeler.declined_topics:
         topics = PromptTopic.objects.filter(prompt=OuterRef("prompt"), topic__in=labeler.declined_topics)
         found[Hurdle.TOPIC] = Exists(topics)
@@ -374,12 +374,40 @@ def count_skip(task: Task) -> None:
     task.save(update_fields=["skips", "state"])
 
 
-def draft_save(*, assignment: Assignment, draft: dict[str, Any]) -> datetime:
-    """Keep what is being written, whatever became of the lease, and return when it was saved."""
-    Assignment.objects.filter(pk=assignment.pk).update(draft=without_nul(draft), draft_saved_at=Now())
+class DraftElsewhere(QueueError):
+    """A draft that was saved from another window meanwhile. `assignment` holds it."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        super().__init__(_("This draft was changed in another window meanwhile."))
+
+
+def draft_save(*, assignment: Assignment, draft: dict[str, Any], base: datetime | None = None) -> datetime:
+    """Keep what is being written, whatever became of the lease, and return when it was saved.
+
+    A draft that names its window (`tab`) does not replace one that another window saved after `base`, the draft that
+    this one was written upon.
+
+    Raises: DraftElsewhere.
+    """
+    draft = without_nul(draft)
+    mine = Assignment.objects.filter(pk=assignment.pk)
+    if draft.get("tab"):
+        mine = mine.filter(Q(draft_saved_at__isnull=True) | Q(draft__tab=draft["tab"]))
+    if not mine.update(draft=draft, draft_saved_at=Now()):
+        draft_replace(assignment, draft, base)
     assignment.refresh_from_db(fields=["draft", "draft_saved_at"])
     assert assignment.draft_saved_at is not None
     return assignment.draft_saved_at
+
+
+@transaction.atomic
+def draft_replace(assignment: Assignment, draft: dict[str, Any], base: datetime | None) -> None:
+    """Replace another window's draft, if it is the one that this draft was written upon."""
+    locked = Assignment.objects.select_for_update().get(pk=assignment.pk)
+    if locked.draft_saved_at is not None and locked.draft_saved_at != base:
+        raise DraftElsewhere(locked)
+    Assignment.objects.filter(pk=assignment.pk).update(draft=draft, draft_saved_at=Now())
 
 
 def without_nul(value: Any) -> Any:
@@ -411,4 +439,6 @@ def check_own(assignment: Assignment, by: Actor) -> None:
 
 def read(assignment: Assignment) -> Assignment:
     """The assignment as the database has it now, with what its page shows."""
-    return Assignment.objects.select_related("task__prompt", "task__project", "labeler__project").get(pk=assignment.pk)
+    return Assignment.objects.select_related("task__prompt", "task__brief", "task__project", "labeler__project").get(
+        pk=assignment.pk
+    )

@@ -26,6 +26,9 @@ RANGES = {
 }
 
 
+ONE_PROMPT = {"overlap": 1, "sampled_percent": 0, "sampled_overlap": 1}
+
+
 class QueueSettingsError(PlackettError):
     """Settings of a queue that can't be."""
 
@@ -38,6 +41,8 @@ def kind_settings_update(*, project: Project, kind: str, by: Actor, **changes: i
     for name, value in changes.items():
         if value is not None or name != "target_labels":
             check_range(name, value)
+    if kind == TaskKind.PROMPT and any(changes.get(name, usual) != usual for name, usual in ONE_PROMPT.items()):
+        raise QueueSettingsError(_("A task to write a prompt yields one prompt: it takes one label."))
     row, _created = KindSettings.objects.select_for_update().get_or_create(project=project, kind=kind)
     if changed := apply(row, changes):
         audit.record(project=project, by=by, verb="queue.kind_settings", target=project, kind=kind, **changed)

@@ -9,7 +9,7 @@ from django.forms.boundfield import BoundField
 from django.utils.translation import gettext_lazy as _
 
 from annotation.fields import Category, SensitiveTopic
-from annotation.models import KindSettings, QueuePolicy
+from annotation.models import KindSettings, QueuePolicy, TaskKind
 from annotation.models.queue import MAX_DAILY
 from annotation.services.limits import language_codes
 
@@ -28,6 +28,12 @@ class KindForm(forms.ModelForm):
             "target_labels": _("Labels wanted in all"),
         }
         help_texts = dict.fromkeys(fields, "")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.kind == TaskKind.PROMPT:  # each task yields one prompt
+            for name in ("overlap", "sampled_percent", "sampled_overlap"):
+                del self.fields[name]
 
 
 class LimitsForm(forms.Form):

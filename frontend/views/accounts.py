@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import PlackettError
 from annotation.models import User
-from annotation.models.accounts import Theme
+from annotation.models.accounts import AnswersLayout, Theme
 from annotation.roles import Capability
 from annotation.services import sign_in as sign_in_service
 from frontend import throttle
@@ -167,6 +167,18 @@ def theme(request: HttpRequest) -> HttpResponse:
         if isinstance(request.user, User):
             User.objects.filter(pk=request.user.pk).update(theme=chosen)
     return response
+
+
+@login_required
+@require_POST
+def answers_layout(request: HttpRequest) -> HttpResponse:
+    """Remember whether this person reads answers side by side or stacked."""
+    chosen = request.POST.get("layout", "")
+    if chosen not in AnswersLayout.values:
+        return HttpResponse(status=422)
+    assert isinstance(request.user, User)
+    User.objects.filter(pk=request.user.pk).update(answers_layout=chosen)
+    return HttpResponse(status=204)
 
 
 def next_url(request: HttpRequest) -> str:

@@ -37,6 +37,7 @@ from annotation.models import (
     Membership,
     Ranking,
     TaskKind,
+    WrittenPrompt,
 )
 from annotation.models.tasks import WRITTEN
 from annotation.roles import Capability
@@ -50,7 +51,8 @@ from annotation.services import labels, queue
 from annotation.services.feedback import feedback_seen, question_ask
 from annotation.services.guidelines import GuidelineError, GuidelinesChanged, guideline_acknowledge
 from annotation.services.limits import declined_topics_set
-from frontend import submissions
+from annotation.services.prompt_writing import written_prompt_submit
+from frontend import prompt_writing, submissions
 from frontend.access import ProjectAccess, assignment_for, labeler_for, project_for
 from frontend.history_page import history_context
 from frontend.project_forms.queue import TopicsForm
@@ -88,6 +90,7 @@ KIND_WORDS: dict[str, tuple[Promise | str, Promise | str, str]] = {
     TaskKind.RANKING: (_lazy("Answers to rank"), _lazy("Only rank answers"), "list-ordered"),
     TaskKind.CORRECTION: (_lazy("Answers to correct"), _lazy("Only correct answers"), "pencil-line"),
     TaskKind.COMPARISON: (_lazy("Pairs to compare"), _lazy("Only compare pairs"), "columns-2"),
+    TaskKind.PROMPT: (_lazy("Prompts to write"), _lazy("Only write prompts"), "message-square"),
 }
 
 
@@ -125,6 +128,7 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
         "anything": any(waiting.values()),
         "several": sum(bool(number) for number in waiting.values()) > 1,
         "current": current,
+        "unfinished": label_selectors.unfinished_of(membership),
         "done": label_selectors.done_by(membership),
         "guideline": guidelines_current(access.project),
         "changed": guideline_to_acknowledge(membership),
@@ -207,6 +211,8 @@ def submit(request: HttpRequest, access: ProjectAccess, assignment: Assignment) 
     try:
         if assignment.task.kind in WRITTEN:
             submit_demonstration(request, assignment, clock)
+        elif assignment.task.kind == TaskKind.PROMPT:
+            submit_prompt(request, assignment, clock)
         else:
             submit_ranking(request, assignment, clock, form)
     except PlackettError as problem:
@@ -222,6 +228,19 @@ def submit_demonstration(request: HttpRequest, assignment: Assignment, clock: su
     labels.demonstration_submit(
         assignment=assignment,
         text=request.POST.get("text", ""),
+        submission_id=clock.submission_id,
+        started_at=clock.started_at,
+        active_seconds=clock.active_seconds,
+        by=assignment.labeler,
+    )
+
+
+def submit_prompt(request: HttpRequest, assignment: Assignment, clock: submissions.Clock) -> None:
+    written_prompt_submit(
+        assignment=assignment,
+        parts=prompt_writing.parts_from(request.POST),
+        category=request.POST.get("category", ""),
+        language=request.POST.get("language", "").strip(),
         submission_id=clock.submission_id,
         started_at=clock.started_at,
         active_seconds=clock.active_seconds,
@@ -315,10 +334,14 @@ def task_page(
         "skip_reasons": SkipReason.choices,
         "guideline": guidelines_current(access.project),
         "heartbeat_seconds": max(2, settings.LABEL_LEASE_SECONDS // 4),
+        "draft_key": submissions.draft_key(access.user),
     }
     if assignment.task.kind in WRITTEN:
         context["original"] = labels.original_of(assignment)
         return render(request, "frontend/labeling/demonstrate.html", context, status=status)
+    if assignment.task.kind == TaskKind.PROMPT:
+        context |= prompt_writing.context(assignment, form.values, revisions[0] if revisions else None)
+        return render(request, "frontend/labeling/write_prompt.html", context, status=status)
     if assignment.task.kind == TaskKind.COMPARISON:
         context |= {"answers": submissions.answers_of(assignment, form.values), "choice": form.values.get("choice", "")}
         return render(request, "frontend/labeling/compare.html", context, status=status)
@@ -354,6 +377,8 @@ def starting_values(assignment: Assignment) -> Values:
     if assignment.draft:
         return assignment.draft
     current = label_selectors.label_current(assignment)
+    if isinstance(current, WrittenPrompt):
+        return prompt_writing.values_of(current)
     if isinstance(current, Demonstration):
         return submissions.demonstration_values(current)
     if isinstance(current, Ranking) and assignment.task.kind == TaskKind.COMPARISON:
@@ -367,9 +392,19 @@ def starting_values(assignment: Assignment) -> Values:
 @signed_in
 @require_POST
 def draft(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResponse:
+    """Keep what is written so far; 409 answers with the draft that another window saved meanwhile."""
     __, task_in_hand = assignment_for(request.user, slug, assignment_id)
-    saved_at = queue.draft_save(assignment=task_in_hand, draft=submissions.draft_from(request.POST, task_in_hand))
-    return JsonResponse({"saved_at": saved_at.isoformat()})
+    written = submissions.draft_from(request.POST, task_in_hand)
+    base = submissions.parse_moment(request.POST.get("base", ""))
+    try:
+        kept_at = queue.draft_save(assignment=task_in_hand, draft=written, base=base)
+    except queue.DraftElsewhere as problem:
+        other = problem.assignment
+        # To the microsecond, which Django's JSON would leave out: the page sends it back as what it knows of.
+        saved_at = other.draft_saved_at.isoformat() if other.draft_saved_at else ""
+        answer = {"problem": problem.message, "draft": other.draft, "saved_at": saved_at}
+        return JsonResponse(answer, status=409)
+    return JsonResponse({"saved_at": kept_at.isoformat()})
 
 
 @signed_in

@@ -311,7 +311,7 @@ def test_history_is_newest_first_and_one_page_at_a_time(
     write(lease(bob), "not hers")
     history = labels_of(alice)
     assert len(history) == 5
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         page = history[0:4]
         assert [(label.task.kind, label.prompt.text, label.assignment_id) for label in page]
     assert page == [edited, *made[:0:-1]][:4]

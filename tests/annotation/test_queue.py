@@ -270,7 +270,7 @@ def test_counts_of_the_queue(project: Project, alice: Membership, bob: Membershi
     written, ranked = counts["demonstration"], counts["ranking"]
     assert (written.open, written.complete, written.open_slots, written.in_work, written.total) == (3, 0, 5, 0, 3)
     assert (ranked.open, ranked.open_slots, ranked.in_work) == (1, 0, 1)
-    assert waiting_for(alice) == {"demonstration": 1, "ranking": 0, "comparison": 0, "correction": 0}
+    assert waiting_for(alice) == {"demonstration": 1, "ranking": 0, "comparison": 0, "correction": 0, "prompt": 0}
 
 
 def test_the_next_task_costs_the_same_whatever_the_queue_holds(project: Project) -> None:

@@ -222,7 +222,8 @@ def test_withdrawn_prompts_are_not_handed_to_training(project: Project) -> None:
     PromptFactory(project=project, withdrawn_at=timezone.now())
     PromptFactory()
     assert [row["id"] for row in prompt_rows(project)] == [str(kept.pk)]
-    assert list(next(prompt_rows(project))) == ["id", "prompt", "category", "language", "group", "split", "pool"]
+    fields = ["id", "prompt", "category", "language", "group", "source", "style", "split", "pool"]
+    assert list(next(prompt_rows(project))) == fields
 
 
 @pytest.mark.parametrize("rows", [demonstration_rows, ranking_rows, prompt_rows])

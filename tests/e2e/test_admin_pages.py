@@ -39,6 +39,7 @@ PLAIN = (
     *("loop/", "runs/", "models/", "models/register/", "snapshots/", "snapshots/new/", "snapshots/corpus/"),
     *("prompts/", "prompts/paste/", "prompts/import/", "people/", "tokens/", "audit/", "settings/"),
     *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "queue/comparisons/"),
+    *("queue/prompt-writing/",),
     *("people/invitations/", "topics/"),
     *("guidelines/", "guidelines/edit/", "form/", "form/edit/", "questions/", "label/", "history/"),
     *(f"runs/new/{stage}/" for stage in ("pretrain", "sft", "sample", "reward", "ppo", "evaluate")),
@@ -62,6 +63,7 @@ OF_REVIEWER = (
     *("loop/", "runs/", "snapshots/", "prompts/", "guidelines/", "guidelines/edit/", "label/", "tokens/"),
     *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "queue/comparisons/"),
     *("form/", "form/edit/", "questions/", "history/"),
+    *("queue/prompt-writing/",),
 )
 
 

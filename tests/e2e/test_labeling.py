@@ -48,7 +48,7 @@ def test_a_demonstration_is_saved_while_it_is_written_and_submitted_by_a_key(ope
     page = open_browser(scene.alice)
     write(page, scene)
     page.locator("#text").press_sequentially("The tide rises ")
-    expect(page.locator("#save-state")).to_have_text("Not saved yet")
+    expect(page.locator("#save-state")).to_have_text("Saving…")
     expect(page.locator("#save-state")).to_have_text(re.compile(r"Saved \d\d:\d\d"))
     expect(page.locator("#word-count")).to_have_text("3 words")
     page.reload()
@@ -100,7 +100,7 @@ def test_losing_the_network_loses_nothing(open_browser, scene):
     write(page, scene)
     page.context.set_offline(True)
     page.locator("#text").fill("Written on a train.")
-    expect(page.locator("#save-state")).to_have_text("Offline, kept in this browser")
+    expect(page.locator("#save-state")).to_have_text("Not saved: no connection; kept in this browser")
     page.locator("#submit").click()
     expect(page.locator("#send-problem")).to_contain_text("the server cannot be reached")
     expect(page.locator("#text")).to_have_value("Written on a train.")
@@ -140,7 +140,7 @@ def test_what_the_server_never_got_is_restored_from_the_browser(open_browser, sc
     write(page, scene)
     page.route("**/draft/", lambda route: route.abort())
     page.locator("#text").fill("Only here.")
-    expect(page.locator("#save-state")).to_have_text("Offline, kept in this browser")
+    expect(page.locator("#save-state")).to_have_text("Not saved: no connection; kept in this browser")
     page.unroute("**/draft/")
     assert Assignment.objects.get().draft == {}
     page.reload()
@@ -158,25 +158,38 @@ def test_a_browser_whose_clock_is_behind_restores_its_newer_words(open_browser, 
     expect(page.locator("#save-state")).to_have_text(re.compile("Saved"))
     page.route("**/draft/", lambda route: route.abort())
     page.locator("#text").fill("Newer words.")
-    expect(page.locator("#save-state")).to_have_text("Offline, kept in this browser")
+    expect(page.locator("#save-state")).to_have_text("Not saved: no connection; kept in this browser")
     page.unroute("**/draft/")
     assert Assignment.objects.get().draft["text"] == "Older words."
     page.reload()
     expect(page.locator("#text")).to_have_value("Newer words.")
 
 
-def test_a_copy_older_than_what_was_saved_elsewhere_is_left_alone(open_browser, scene):
+def test_of_two_versions_neither_replaces_the_other_unseen(open_browser, scene):
     page = open_browser(scene.alice)
     write(page, scene)
     page.route("**/draft/", lambda route: route.abort())
     page.locator("#text").fill("On the old laptop.")
-    expect(page.locator("#save-state")).to_have_text("Offline, kept in this browser")
+    expect(page.locator("#save-state")).to_have_text("Not saved: no connection; kept in this browser")
     elsewhere = open_browser(scene.alice)
     elsewhere.goto(page.url)
     elsewhere.locator("#text").fill("On the new one.")
     expect(elsewhere.locator("#save-state")).to_have_text(re.compile("Saved"))
     page.reload()
     expect(page.locator("#text")).to_have_value("On the new one.")
+    versions = page.locator("#versions")
+    expect(versions).to_contain_text(re.compile("In the form: the one saved on the server, .* \\(newer\\). Put aside"))
+    versions.get_by_role("button", name="Put the other one into the form").click()
+    expect(page.locator("#text")).to_have_value("On the old laptop.")
+    page.unroute("**/draft/")
+    expect(page.locator("#save-state")).to_have_text(re.compile("Saved"))
+    page.reload()  # neither is lost before one of them is thrown away
+    expect(versions.locator("pre")).to_have_text("On the new one.")
+    versions.get_by_role("button", name="Keep what is in the form").click()
+    expect(versions).to_be_hidden()
+    page.reload()
+    expect(page.locator("#text")).to_have_value("On the old laptop.")
+    expect(versions).to_be_hidden()
 
 
 def test_a_lost_lease_is_said_and_the_label_is_kept(open_browser, scene, settings):

@@ -139,6 +139,18 @@ def test_an_unknown_choice_changes_nothing(client, db, url, name, value):
     assert response.status_code == 302 and not response.cookies
 
 
+def test_the_layout_of_answers_is_remembered_with_the_account(as_, scene):
+    client = as_(scene.alice)
+    for layout, status, kept in (("stacked", 204, "stacked"), ("upside down", 422, "stacked"), ("side", 204, "side")):
+        assert client.post("/me/layout/", {"layout": layout}).status_code == status
+        scene.alice.refresh_from_db()
+        assert scene.alice.answers_layout == kept
+
+
+def test_nobody_has_no_layout_to_keep(client, db):
+    assert client.post("/me/layout/", {"layout": "stacked"}).status_code == 302
+
+
 def test_an_error_page_is_ours_and_says_a_way_on(client, db):
     response = client.get("/nothing/here/")
     assert response.status_code == 404

@@ -274,7 +274,7 @@ def test_each_labeler_sees_the_stored_order_every_time(as_, scene):
     texts = {str(response.id): response.text.split()[0] for response in assignment.task.responses.all()}
     for _ in range(2):
         page = client.get(address(scene, assignment)).content.decode()
-        answers = re.findall(r'<div class="prose answer-text">(.*?)</div>', page, re.S)
+        answers = re.findall(r'<div class="prose answer-text"[^>]*>(.*?)</div>', page, re.S)
         for shown, response_id in zip(answers, assignment.presented_order, strict=True):
             assert texts[response_id].strip("*") in shown
 

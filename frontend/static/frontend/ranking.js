@@ -74,7 +74,7 @@
     node.dataset.position = answer.position;
     const name = node.querySelector(".board-name");
     name.querySelector("strong").textContent = answer.letter;
-    name.querySelector(".snippet").textContent = answer.card.querySelector(".answer-text").textContent.trim().slice(0, 120);
+    name.querySelector(".snippet").textContent = answer.card.dataset.source.trim().slice(0, 120);
     const chip = rankOf(answer) ? "chip" : "chipUnranked";
     name.setAttribute("aria-label", word(chip, { letter: answer.letter, rank: rankOf(answer) }));
     name.setAttribute("aria-describedby", "board-help");
@@ -263,12 +263,16 @@
     );
   }
 
-  form.addEventListener("change", (event) => {
-    const card = event.target.closest(".answer");
-    if (!card) return;
+  function countFlags(card) {
     const flags = card.querySelectorAll(".flags input:checked").length;
     const count = card.querySelector(".flags-count"); // not there where the form asks no flags
     if (count) count.textContent = flags ? word("flags", { n: flags }) : word("noFlags");
+  }
+
+  form.addEventListener("change", (event) => {
+    const card = event.target.closest(".answer");
+    if (!card) return;
+    countFlags(card);
     if (event.target.closest(".scale")) draw();
   });
 
@@ -276,6 +280,12 @@
   const radioOf = (card, key) =>
     card.querySelector(`.scale input[value="${CSS.escape(key)}"]`) ??
     (key === "0" ? card.querySelector('.scale input[value="10"]') : null);
+
+  // A copy from the browser was put into the form.
+  form.addEventListener("plackett:filled", () => {
+    cards.forEach(countFlags);
+    draw();
+  });
 
   for (const { card, letter } of answers) {
     card.addEventListener("keydown", (event) => {
@@ -312,18 +322,6 @@
     show(answers[next]);
   }
 
-  // --- Side by side or stacked ----------------------------------------------------------------------------------------
-  const switches = form.querySelector(".layout-switch");
-  function setLayout(layout) {
-    form.querySelector(".answers").dataset.layout = layout;
-    for (const button of switches.children) button.setAttribute("aria-pressed", String(button.dataset.layout === layout));
-    localStorage.setItem("plackett:layout", layout);
-  }
-  switches.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-layout]");
-    if (button) setLayout(button.dataset.layout);
-  });
-
   // --- An order that nobody touched -----------------------------------------------------------------------------------
   const untouched = document.getElementById("untouched");
   let kept = false;
@@ -356,7 +354,5 @@
     answer.select.closest(".rank-select").hidden = true;
   });
   form.querySelector(".ranking-board").hidden = false;
-  switches.hidden = false;
-  setLayout(localStorage.getItem("plackett:layout") === "stacked" ? "stacked" : "side");
   draw();
 })();

@@ -14,9 +14,11 @@
 
   const IDLE_SECONDS = 60; // no key, pointer or scroll for so long is not work
   const AWAY_SECONDS = 600; // and after so long the task may go to somebody else
-  const SAVE_AFTER_MS = 1000;
+  const SAVE_AFTER_MS = 1000; // of rest,
+  const SAVE_AT_LEAST_MS = 2000; // and while somebody types on: nothing written is older than that and not on its way
   const RETRY_MS = 5000;
-  const localKey = `plackett:draft:${form.dataset.user}:${form.dataset.task}`;
+  const ANSWER_MS = 15000; // a server that says nothing for so long is not reached
+  const KEPT_ALIVE = 60_000;
   const state = document.getElementById("save-state");
   const problem = document.getElementById("send-problem");
 
@@ -53,96 +55,212 @@
   }, 1000);
 
   // --- The draft ----------------------------------------------------------------------------------------------------
+  const copies = window.plackett.copies.store(form.dataset.task, form.dataset.draftKey, { url: location.pathname });
+  const skew = (Date.parse(form.dataset.now) || Date.now()) - Date.now(); // the server's clock, which copies are dated by
+  const now = () => Date.now() + skew;
+  const live = document.getElementById("save-live");
   let changes = 0; // counts what was changed, so that a save knows whether it is still the newest
   let saved = 0;
   let saving = false;
   let submitted = false;
   let timer = 0;
+  let inFlight = Promise.resolve();
+  let unsavedSince = 0;
+  let retryAt = 0;
+  let sentChanges = -1; // the change at which it was sent to be submitted
   let savedAt = form.dataset.savedAt ?? ""; // the server's word for its newest draft or label, as it wrote it
+  let isKept = true; // in this browser
+  const isSent = () => sentChanges >= 0 && sentChanges === changes;
 
+  // What the server tells windows apart by: it stays through reloads, so that a window never meets itself.
+  function tab() {
+    try {
+      if (!sessionStorage.getItem("plackett:tab")) sessionStorage.setItem("plackett:tab", newSubmission());
+      return sessionStorage.getItem("plackett:tab");
+    } catch {
+      return form.elements.submission_id.value;
+    }
+  }
+
+  // The state stands in sight at all times; read aloud is only that saving fails, and that it works again.
+  let wasSaid = ""; // the last tone that was read aloud
   function say(text, tone = "") {
     if (state.textContent !== text) state.textContent = text;
     state.dataset.tone = tone;
+    if (tone && tone !== wasSaid) live.textContent = text;
+    wasSaid = tone || wasSaid;
   }
 
-  function keepLocally() {
-    try {
-      localStorage.setItem(localKey, JSON.stringify({ at: Date.now(), base: savedAt, fields: [...fields()] }));
-    } catch {
-      // Storage is full or forbidden: the server's draft is still there.
-    }
+  function sayUnsaved(why) {
+    say(word(isKept ? why : "nowhere"), "warn");
+  }
+
+  async function keepLocally() {
+    const sent = isSent() ? form.elements.submission_id.value : "";
+    isKept = await copies.keep({ at: now(), base: savedAt, fields: [...fields()], sent });
   }
 
   function changed() {
     if (submitted) return;
     changes += 1;
-    say(navigator.onLine ? word("unsaved") : word("offline"), navigator.onLine ? "" : "warn");
-    keepLocally();
-    clearTimeout(timer);
-    timer = setTimeout(save, SAVE_AFTER_MS);
+    unsavedSince ||= Date.now();
+    if (navigator.onLine && state.dataset.tone !== "warn") say(word("saving"));
+    keepLocally().then(() => navigator.onLine || sayUnsaved("offline"));
+    saveSoon();
   }
 
-  async function save(options = {}) {
-    if (submitted || saving || saved === changes) return;
+  function saveSoon() {
+    clearTimeout(timer);
+    const due = Math.min(Date.now() + SAVE_AFTER_MS, unsavedSince + SAVE_AT_LEAST_MS);
+    timer = setTimeout(save, Math.max(0, Math.max(due, retryAt) - Date.now()));
+  }
+
+  function save(options = {}) {
+    if (!submitted && !saving && saved !== changes) inFlight = sendDraft(options);
+    return inFlight;
+  }
+
+  async function sendDraft(options) {
     saving = true;
     const wanted = changes;
+    const startedAt = Date.now();
     try {
-      const response = await post(form.dataset.draftUrl, fields(), options);
-      if (!response.ok || response.redirected) throw new Error(response.status === 401 ? "signedOut" : "refused");
+      const body = fields();
+      body.set("tab", tab());
+      body.set("base", savedAt);
+      // Browsers refuse to let more than 64 KiB outlive a page; a longer draft goes while the page is there.
+      const keepalive = Boolean(options.keepalive) && body.toString().length < KEPT_ALIVE;
+      const response = await post(form.dataset.draftUrl, body, { signal: AbortSignal.timeout(ANSWER_MS), keepalive });
+      if (response.status === 409) {
+        await meetAnother(await response.json());
+        return;
+      }
+      if (!response.ok || response.redirected) throw new Error(response.status === 401 ? "signedOutDraft" : "refused");
       savedAt = (await response.json()).saved_at;
       saved = wanted;
+      retryAt = 0;
+      unsavedSince = saved === changes ? 0 : startedAt;
       if (saved === changes) {
-        localStorage.removeItem(localKey);
+        if (!isSent()) copies.drop();
         say(word("saved", { time: clock(new Date(savedAt)) }), "good");
       }
     } catch (error) {
-      if (!submitted) say(word(error instanceof TypeError ? "offline" : error.message), "warn");
+      retryAt = Date.now() + RETRY_MS;
+      if (!submitted) sayUnsaved(["signedOutDraft", "refused"].includes(error.message) ? error.message : "offline");
     } finally {
       saving = false;
-      if (saved !== changes && !submitted) {
-        clearTimeout(timer);
-        timer = setTimeout(save, saved === wanted ? SAVE_AFTER_MS : RETRY_MS);
-      }
+      if (saved !== changes && !submitted) saveSoon();
     }
   }
 
-  function restore() {
-    let copy;
-    try {
-      copy = JSON.parse(localStorage.getItem(localKey));
-    } catch {
-      return;
-    }
-    // A copy made on top of what the server still has is newer, whatever this machine's clock says.
-    if (!copy || !(copy.base === savedAt || copy.at > (Date.parse(savedAt) || 0))) return;
-    const before = fields().toString();
-    const kept = new Set(["submission_id", "started_at", "active_seconds", "editing"]);
+  // --- Two versions of it: one in the form, one put aside; neither goes before its writer says so ----------------------
+  const versions = document.getElementById("versions");
+  const NOT_WRITTEN = new Set(["submission_id", "started_at", "active_seconds", "editing", "csrfmiddlewaretoken", "touched"]);
+  const written = (pairs) =>
+    JSON.stringify(pairs.filter(([name, value]) => value !== "" && !NOT_WRITTEN.has(name)).sort());
+
+  function fill(pairs) {
     for (const control of form.elements) {
-      if (!control.name || kept.has(control.name) || control.name === "csrfmiddlewaretoken") continue;
-      const values = copy.fields.filter(([name]) => name === control.name).map(([, value]) => value);
+      if (!control.name || (NOT_WRITTEN.has(control.name) && control.name !== "touched")) continue;
+      const values = pairs.filter(([name]) => name === control.name).map(([, value]) => value);
       if (control.type === "radio" || control.type === "checkbox") control.checked = values.includes(control.value);
       else if (values.length) control.value = values[0];
     }
-    if (fields().toString() === before) {
-      localStorage.removeItem(localKey);
-      return;
+    form.dispatchEvent(new CustomEvent("plackett:filled"));
+  }
+
+  function showVersions(aside, shown) {
+    const name = (one, other) =>
+      word(one.isHere ? "versionHere" : "versionThere", { time: momentText(new Date(one.at), "datetime") }) +
+      (one.at > other.at ? word("newer") : "");
+    const names = { shown: name(shown, aside), aside: name(aside, shown) };
+    versions.querySelector("[data-said]").textContent = word("versions", names);
+    const text = aside.fields.find(([field]) => field === "text")?.[1] ?? "";
+    versions.querySelector("details").hidden = !text;
+    versions.querySelector("pre").textContent = text;
+    versions.hidden = false;
+    versions.shown = shown;
+  }
+
+  async function putAside(aside, shown) {
+    await copies.keep(aside, "aside");
+    showVersions(aside, shown);
+    live.textContent = versions.querySelector("[data-said]").textContent;
+  }
+
+  async function meetAnother(answer) {
+    const pairs = Object.entries(answer.draft).flatMap(([name, value]) => [value].flat().map((one) => [name, String(one)]));
+    savedAt = answer.saved_at;
+    if (written(pairs) === written([...fields()])) return;
+    const shown = { at: now(), isHere: true };
+    await putAside({ at: Date.parse(savedAt), isHere: false, fields: pairs }, shown);
+  }
+
+  versions.addEventListener("click", async (event) => {
+    const choice = event.target.closest("[data-version]")?.dataset.version;
+    const aside = choice === "swap" && (await copies.read("aside"));
+    if (choice === "keep") copies.drop("aside");
+    if (choice === "keep" || (choice && !aside)) versions.hidden = true;
+    if (!aside) return;
+    const shown = { ...versions.shown, fields: [...fields()] };
+    fill(aside.fields);
+    changed();
+    await putAside(shown, aside);
+    versions.querySelector("button").focus();
+  });
+
+  async function restore() {
+    const [copy, older] = [await copies.read(), await copies.read("aside")];
+    const server = { at: Date.parse(savedAt) || now(), isHere: false };
+    if (older && written(older.fields) !== written([...fields()])) showVersions(older, server);
+    else if (older) copies.drop("aside");
+    if (!copy) return;
+    const isSame = written(copy.fields) === written([...fields()]);
+    const isBased = (Date.parse(copy.base) || 0) === (Date.parse(savedAt) || 0);
+    if (isSame && !(copy.sent && !form.elements.editing)) {
+      copies.drop();
+    } else if (isSame || isBased) {
+      // A copy made on top of what the server still has is newer, whatever this machine's clock says.
+      fill(copy.fields);
+      if (!isSame) say(word("restored", { time: clock(new Date(copy.at)) }), "warn");
+      changes += 1;
+      if (copy.sent) offerSending(copy);
+      unsavedSince ||= Date.now();
+      saveSoon();
+    } else {
+      copies.drop();
+      await putAside({ at: copy.at, isHere: true, fields: copy.fields }, server);
     }
-    say(word("restored", { time: clock(new Date(copy.at)) }), "warn");
-    changes += 1;
-    timer = setTimeout(save, SAVE_AFTER_MS);
+  }
+
+  // Submitted while the server was away: the same submission again, which makes one label however often it is sent.
+  function offerSending(copy) {
+    form.elements.submission_id.value = copy.sent;
+    sentChanges = changes;
+    const offer = document.getElementById("unsent");
+    offer.querySelector("[data-said]").textContent = word("unsent", { time: momentText(new Date(copy.at), "datetime") });
+    offer.hidden = false;
   }
 
   form.addEventListener("input", changed);
   form.addEventListener("change", changed);
-  window.addEventListener("online", () => save());
-  window.addEventListener("offline", () => say(word("offline"), "warn"));
+  window.addEventListener("online", () => {
+    retryAt = 0;
+    save();
+  });
+  window.addEventListener("offline", () => saved !== changes && sayUnsaved("offline"));
   document.addEventListener("visibilitychange", () => document.hidden && save({ keepalive: true }));
   window.addEventListener("pagehide", () => save({ keepalive: true }));
-  restore();
+  window.addEventListener("beforeunload", (event) => {
+    if (!isKept && saved !== changes && !submitted) event.preventDefault();
+  });
+  window.plackett.flush = async () => {
+    await save();
+    await save(); // what was changed while the first was on its way
+  };
 
   // --- Submitting ---------------------------------------------------------------------------------------------------
   let sending = false;
-  let sentChanges = -1;
 
   function newSubmission() {
     const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -167,6 +285,7 @@
     sending = true;
     keepLocally();
     explain("");
+    document.getElementById("unsent").hidden = true;
     const button = document.getElementById("submit");
     const label = button.textContent;
     button.textContent = word("sending");
@@ -189,7 +308,7 @@
     if (response.ok && body.next) {
       submitted = true;
       clearTimeout(timer);
-      localStorage.removeItem(localKey);
+      forget();
       location.assign(body.next);
     } else if (response.status === 401) {
       explain(word("signedOut"));
@@ -199,12 +318,17 @@
     }
   }
 
+  function forget() {
+    copies.drop();
+    copies.drop("aside");
+  }
+
   form.addEventListener("submit", send);
 
   // Skipping throws the draft's copy away too.
   document.querySelector("#skip form")?.addEventListener("submit", () => {
     submitted = true;
-    localStorage.removeItem(localKey);
+    forget();
   });
 
   // --- The lease ----------------------------------------------------------------------------------------------------
@@ -239,6 +363,7 @@
     };
     box.addEventListener("input", grow);
     window.addEventListener("resize", grow);
+    form.addEventListener("plackett:filled", grow);
     grow();
   }
 
@@ -262,4 +387,5 @@
   });
 
   window.plackett.task = { form, word, changed, isWriting, usesSingleKeys: () => singleKeys.checked };
+  restore();
 })();

@@ -49,6 +49,8 @@ class Work:
     started_at: datetime | None = None
     submitted_at: datetime | None = None
     active_seconds: float = 0.0
+    guideline: str = ""
+    """The name or version of the rules that it was made under, as the file has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +85,20 @@ class RankingRecord:
     work: Work
 
 
-Record = PromptRecord | DemonstrationRecord | RankingRecord
+@dataclass(frozen=True, kw_only=True)
+class AnswersRecord:
+    """A prompt with answers that nobody has ranked yet."""
+
+    prompt: PromptRecord
+    answers: list[AnswerRecord]
+    purpose: str = "train"
+
+
+Record = PromptRecord | DemonstrationRecord | RankingRecord | AnswersRecord
 
 
 def record_of(kind: str, row: Row) -> Record:
-    """Return what a row says. kind: prompts, demonstrations or rankings.
+    """Return what a row says. kind: prompts, demonstrations, rankings or answers.
 
     Raises: ImportProblem, whatever the row holds.
     """
@@ -202,15 +213,7 @@ def shared_prompt(row: Row) -> list[Message]:
 
 
 def ranking_of_group(row: Row) -> RankingRecord:
-    completions = row["completions"]
-    if not isinstance(completions, list) or not all(isinstance(item, dict | str) for item in completions):
-        raise ImportProblem(_("completions must be a list of answers, each a text or an object with content"))
-    if not 2 <= len(completions) <= MAX_ANSWERS:
-        raise ImportProblem(
-            _("there are %(count)s answers; a ranking has 2 to %(limit)s")
-            % {"count": len(completions), "limit": MAX_ANSWERS}
-        )
-    items = [item if isinstance(item, dict) else {"content": item} for item in completions]
+    items = group_items(row)
     ranks = row.get("ranks")
     if ranks is None:
         ranks = [item.get("rank") for item in items]
@@ -225,6 +228,18 @@ def ranking_of_group(row: Row) -> RankingRecord:
         )
     ]
     return group_record(row, prompt_with(row, prompt_messages(row)), as_presented(row, items, answers))
+
+
+def group_items(row: Row) -> list[dict[str, Any]]:
+    completions = row["completions"]
+    if not isinstance(completions, list) or not all(isinstance(item, dict | str) for item in completions):
+        raise ImportProblem(_("completions must be a list of answers, each a text or an object with content"))
+    if not 2 <= len(completions) <= MAX_ANSWERS:
+        raise ImportProblem(
+            _("there are %(count)s answers; a ranking has 2 to %(limit)s")
+            % {"count": len(completions), "limit": MAX_ANSWERS}
+        )
+    return [item if isinstance(item, dict) else {"content": item} for item in completions]
 
 
 def answer_record(item: Row, rank: Rank, place: int) -> AnswerRecord:
@@ -281,6 +296,10 @@ def as_presented(row: Row, items: list[dict[str, Any]], answers: list[AnswerReco
 
 
 def group_record(row: Row, prompt: PromptRecord, answers: list[AnswerRecord]) -> RankingRecord:
+    return RankingRecord(prompt=prompt, answers=numbered_answers(answers), work=work_of(row))
+
+
+def numbered_answers(answers: list[AnswerRecord]) -> list[AnswerRecord]:
     """Number the answers that can't be told apart, and refuse a group in which nothing can."""
     if len({answer.text for answer in answers}) < 2:
         raise ImportProblem(_("all answers have the same text; there is nothing to rank"))
@@ -299,24 +318,51 @@ def group_record(row: Row, prompt: PromptRecord, answers: list[AnswerRecord]) ->
                 flags=answer.flags,
             )
         )
-    return RankingRecord(prompt=prompt, answers=numbered, work=work_of(row))
+    return numbered
+
+
+# --- Answers that are to be ranked -------------------------------------------------------------------
+
+
+def answers_record(row: Row) -> AnswersRecord:
+    """A prompt with its answers: completions, or the two of a pair. What is said of their order is left out."""
+    if row.get("completions") is not None:
+        items = group_items(row)
+        messages = prompt_messages(row)
+    elif row.get("chosen") is not None and row.get("rejected") is not None:
+        items = [{"content": row["chosen"]}, {"content": row["rejected"]}]
+        messages = prompt_messages(row) if has_prompt(row) else shared_prompt(row)
+    else:
+        raise ImportProblem(_("there are no answers to rank; give completions, a list of two or more"))
+    answers = [unranked(answer_record(item, None, place)) for place, item in enumerate(items, start=1)]
+    prompt = prompt_with(row, messages, source_id=short(row, "source_id", 200))
+    return AnswersRecord(prompt=prompt, answers=numbered_answers(answers), purpose=purpose_of(row))
+
+
+def unranked(answer: AnswerRecord) -> AnswerRecord:
+    return AnswerRecord(text=answer.text, author=answer.author)
 
 
 # --- What all labels say -----------------------------------------------------------------------------
 
 
 def work_of(row: Row) -> Work:
-    purpose = short(row, "purpose", 8) or "train"
-    if purpose not in {"train", "eval"}:
-        raise ImportProblem(_("the purpose is %(purpose)s; it must be train or eval") % {"purpose": repr(purpose)})
     started_at, submitted_at = moment(row, "started_at"), moment(row, "submitted_at")
     return Work(
         labeler=short(row, "labeler", 200),
-        purpose=purpose,
+        purpose=purpose_of(row),
+        guideline=short(row, "guideline", 120) or short(row, "guideline_version", 120),
         started_at=started_at,
         submitted_at=submitted_at,
         active_seconds=seconds(row),
     )
+
+
+def purpose_of(row: Row) -> str:
+    purpose = short(row, "purpose", 8) or "train"
+    if purpose not in {"train", "eval"}:
+        raise ImportProblem(_("the purpose is %(purpose)s; it must be train or eval") % {"purpose": repr(purpose)})
+    return purpose
 
 
 def moment(row: Row, name: str) -> datetime | None:
@@ -368,4 +414,5 @@ PARSERS: dict[str, Callable[[Row], Record]] = {
     "prompts": prompt_record,
     "demonstrations": demonstration_record,
     "rankings": ranking_record,
+    "answers": answers_record,
 }

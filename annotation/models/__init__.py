@@ -3,14 +3,23 @@
 from annotation.models.accounts import ApiToken, Membership, Project, SignInLink, User
 from annotation.models.audit import AuditEvent
 from annotation.models.guidelines import FormVersion, Guideline
+from annotation.models.imports import (
+    IMPORT_OVER,
+    ImportBatch,
+    ImportKind,
+    ImportPhase,
+    ImportRejection,
+    ImportState,
+)
 from annotation.models.invitations import Invitation
 from annotation.models.labels import Demonstration, Label, Origin, Purpose, RankedResponse, Ranking
 from annotation.models.limits import PromptTopic
-from annotation.models.prompts import ImportBatch, Pool, Prompt, PromptSource, Response, ResponseOrigin, Split
+from annotation.models.prompts import Pool, Prompt, PromptSource, Response, ResponseOrigin, Split
 from annotation.models.queue import KindSettings, QueuePolicy
 from annotation.models.tasks import Assignment, AssignmentStatus, Task, TaskKind, TaskResponse, TaskState
 
 __all__ = [
+    "IMPORT_OVER",
     "ApiToken",
     "Assignment",
     "AssignmentStatus",
@@ -19,6 +28,10 @@ __all__ = [
     "FormVersion",
     "Guideline",
     "ImportBatch",
+    "ImportKind",
+    "ImportPhase",
+    "ImportRejection",
+    "ImportState",
     "Invitation",
     "KindSettings",
     "Label",

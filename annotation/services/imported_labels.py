@@ -1,7 +1,8 @@
 """Keeping imported demonstrations and rankings: each gets a labeler, a task that is complete, and an assignment in it.
 
 One shape for every label, wherever it came from (docs/adr/0002). The rows of a chunk are looked up together and
-inserted together; the caller holds the project's lock, so that no second import works on the same rows.
+inserted together; the caller holds the project's lock, so that no second import works on the same rows. All of it is
+hidden (labels not current, tasks withdrawn) until the import shows it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from django.db.models import F
 from django.utils import timezone
 
 from annotation.errors import PlackettError
-from annotation.fields import Category, Flag
+from annotation.fields import Category
 from annotation.models import (
     Assignment,
     AssignmentStatus,
     Demonstration,
     ImportBatch,
+    ImportState,
     Membership,
     Origin,
     Prompt,
@@ -37,7 +39,7 @@ from annotation.models import (
     TaskResponse,
     TaskState,
 )
-from annotation.records import AnswerRecord, DemonstrationRecord, RankingRecord, Work
+from annotation.records import AnswerRecord, AnswersRecord, DemonstrationRecord, RankingRecord, Work
 from annotation.services.accounts import imported_labeler
 from annotation.services.tasks import group_key
 
@@ -53,7 +55,7 @@ class Item:
 
     line: int
     prompt_id: UUID
-    record: LabelRecord
+    record: LabelRecord | AnswersRecord
 
 
 @dataclass
@@ -82,6 +84,9 @@ class Rows:
     labels: list[Any] = field(default_factory=list)
     ranked: list[RankedResponse] = field(default_factory=list)
     task_responses: list[TaskResponse] = field(default_factory=list)
+    known_responses: list[Response] = field(default_factory=list)
+    revived_labels: list[UUID] = field(default_factory=list)
+    revived_tasks: list[UUID] = field(default_factory=list)
 
 
 class LabelImporter:
@@ -96,12 +101,11 @@ class LabelImporter:
     def add(self, items: Sequence[Item]) -> Outcome:
         """Keep the labels of a chunk; say which were known, and which can't be kept and why."""
         outcome, rows = Outcome(), Rows()
-        good = [item for item in items if self.check(item, outcome)]
-        responses = self.responses_for(good, rows)
-        tasks = self.tasks_for(good, responses, rows)
+        responses = responses_for(self.batch, items, rows)
+        tasks = self.tasks_for(items, responses, rows)
         kept = self.labels_on(list(tasks.values()))
         grown: Counter[UUID] = Counter()
-        for item in good:
+        for item in items:
             task = tasks[self.task_key(item, responses)]
             try:
                 labeler = self.labeler_for(item, task, responses, kept)
@@ -118,62 +122,22 @@ class LabelImporter:
             elif before.content != content:
                 words = f"{labeler.imported_name} has labeled this already, differently; remove one of the two lines"
                 outcome.rejected.append((item.line, words))
-            elif before.label is not None and self.revive(before.label, task):
+            elif before.label is not None and was_hidden(before.label):
+                rows.revived_labels.append(before.label.pk)
+                rows.revived_tasks.append(task.pk)
+                before.label = None
                 outcome.added += 1
             else:
                 outcome.known += 1
         self.insert(rows, grown)
         return outcome
 
-    def check(self, item: Item, outcome: Outcome) -> bool:
-        if isinstance(item.record, RankingRecord):
-            unknown = {flag for answer in item.record.answers for flag in answer.flags} - set(Flag.values)
-            if unknown:
-                words = f"there is no flag {min(unknown)}; known flags: {', '.join(Flag.values)}"
-                outcome.rejected.append((item.line, words))
-                return False
-        return True
-
-    # --- Answers ---------------------------------------------------------------------------------
-
-    def responses_for(self, items: Sequence[Item], rows: Rows) -> dict[ResponseKey, Response]:
-        """The answers that the items speak of, made where they are missing."""
-        wanted = {
-            self.response_key(item, answer): (item.prompt_id, answer)
-            for item in items
-            for answer in answers_of(item.record)
-        }
-        found = Response.objects.filter(
-            prompt__in={key[0] for key in wanted},
-            origin=ResponseOrigin.IMPORTED,
-            content_hash__in={key[1] for key in wanted},
-        )
-        have = {(row.prompt_id, row.content_hash, row.imported_author, row.index): row for row in found}
-        fresh = {key: self.response(*wanted[key]) for key in wanted if key not in have}
-        rows.responses += fresh.values()
-        return have | fresh
-
-    def response(self, prompt_id: UUID, answer: AnswerRecord) -> Response:
-        return Response(
-            project=self.project,
-            prompt_id=prompt_id,
-            text=answer.text,
-            content_hash=answer.key[0],
-            origin=ResponseOrigin.IMPORTED,
-            imported_author=answer.author,
-            index=answer.occurrence,
-            batch=self.batch,
-        )
-
-    def response_key(self, item: Item, answer: AnswerRecord) -> ResponseKey:
-        return (item.prompt_id, *answer.key)
-
     # --- Tasks -----------------------------------------------------------------------------------
 
     def task_key(self, item: Item, responses: dict[ResponseKey, Response]) -> TaskKey:
         if not self.is_ranking:
             return ("", item.prompt_id)
-        ids = [responses[self.response_key(item, answer)].pk for answer in answers_of(item.record)]
+        ids = [responses[response_key(item, answer)].pk for answer in answers_of(item.record)]
         return (item.record.work.purpose, group_key(ids))
 
     def tasks_for(
@@ -188,7 +152,7 @@ class LabelImporter:
             task = tasks[key] = self.new_task(item, key)
             rows.tasks.append(task)
             if self.is_ranking:
-                group = [responses[self.response_key(item, answer)] for answer in answers_of(item.record)]
+                group = [responses[response_key(item, answer)] for answer in answers_of(item.record)]
                 rows.task_responses += [TaskResponse(task=task, response=response) for response in group]
         return tasks
 
@@ -210,7 +174,8 @@ class LabelImporter:
             overlap=0,
             open_slots=0,
             purpose=item.record.work.purpose if self.is_ranking else Purpose.TRAIN,
-            state=TaskState.COMPLETE,
+            state=TaskState.WITHDRAWN,
+            batch=self.batch,
             group_key=str(key[1]) if self.is_ranking else "",
         )
 
@@ -255,9 +220,9 @@ class LabelImporter:
 
     def content(self, item: Item, responses: dict[ResponseKey, Response]) -> str:
         if isinstance(item.record, DemonstrationRecord):
-            return str(responses[self.response_key(item, answers_of(item.record)[0])].pk)
+            return str(responses[response_key(item, answers_of(item.record)[0])].pk)
         said = [
-            (str(responses[self.response_key(item, answer)].pk), answer.rank, answer.rating, sorted(answer.flags))
+            (str(responses[response_key(item, answer)].pk), answer.rank, answer.rating, sorted(answer.flags))
             for answer in item.record.answers
         ]
         return digest(said)
@@ -271,7 +236,7 @@ class LabelImporter:
         rows: Rows,
     ) -> None:
         task.overlap += 1
-        answers = [responses[self.response_key(item, answer)] for answer in answers_of(item.record)]
+        answers = [responses[response_key(item, answer)] for answer in answers_of(item.record)]
         started_at, submitted_at = times_of(item.record.work)
         assignment = Assignment(
             task=task,
@@ -292,6 +257,8 @@ class LabelImporter:
             "labeler": labeler,
             "batch": self.batch,
             "submission_id": uuid4(),
+            "is_current": False,
+            "imported_guideline": item.record.work.guideline,
             "origin": Origin.IMPORTED,
             "purpose": item.record.work.purpose,
             "started_at": started_at,
@@ -315,15 +282,6 @@ class LabelImporter:
             for position, (answer, response) in enumerate(zip(item.record.answers, answers, strict=True))
         ]
 
-    def revive(self, label: Demonstration | Ranking, task: Task) -> bool:
-        """Make a label current again that an undone import had withdrawn, and say whether it was one."""
-        if label.is_current or label.batch is None or label.batch.undone_at is None:
-            return False
-        label.is_current, label.batch = True, self.batch
-        label.save(update_fields=["is_current", "batch"])
-        Task.objects.filter(pk=task.pk, state=TaskState.WITHDRAWN).update(state=TaskState.COMPLETE)
-        return True
-
     def insert(self, rows: Rows, grown: Counter[UUID]) -> None:
         """Insert what has a label: a row that was refused leaves neither answer nor task behind."""
         new = {task.pk for task in rows.tasks}
@@ -338,18 +296,68 @@ class LabelImporter:
                 by_number[number].append(task_id)
         for number, task_ids in by_number.items():
             Task.objects.filter(pk__in=task_ids).update(overlap=F("overlap") + number)
-            # A task that an undone import had withdrawn has labels again.
-            withdrawn = Task.objects.filter(pk__in=task_ids, state=TaskState.WITHDRAWN, open_slots=0)
-            withdrawn.update(state=TaskState.COMPLETE)
+        # A task that an undone import had withdrawn has labels again, as soon as this one shows them.
+        again = [*rows.revived_tasks, *(task_id for task_id in grown if task_id not in new)]
+        withdrawn = Task.objects.filter(pk__in=again, state=TaskState.WITHDRAWN, open_slots=0)
+        withdrawn.update(batch=self.batch)
+        labels = (Ranking if self.is_ranking else Demonstration)._default_manager
+        labels.filter(pk__in=rows.revived_labels).update(batch=self.batch)
+        adopt_responses(self.batch, rows)
         Assignment.objects.bulk_create(rows.assignments)
-        (Ranking if self.is_ranking else Demonstration)._default_manager.bulk_create(rows.labels)
+        labels.bulk_create(rows.labels)
         RankedResponse.objects.bulk_create(rows.ranked)
 
 
-def answers_of(record: LabelRecord) -> list[AnswerRecord]:
-    if isinstance(record, RankingRecord):
+def responses_for(batch: ImportBatch, items: Sequence[Item], rows: Rows) -> dict[ResponseKey, Response]:
+    """The answers that the items speak of, made where they are missing."""
+    wanted = {
+        response_key(item, answer): (item.prompt_id, answer) for item in items for answer in answers_of(item.record)
+    }
+    found = Response.objects.filter(
+        prompt__in={key[0] for key in wanted},
+        origin=ResponseOrigin.IMPORTED,
+        content_hash__in={key[1] for key in wanted},
+    ).defer("text")
+    have = {(row.prompt_id, row.content_hash, row.imported_author, row.index): row for row in found}
+    fresh = {key: new_response(batch, *wanted[key], digest=key[1]) for key in wanted if key not in have}
+    rows.responses += fresh.values()
+    rows.known_responses += [row for key, row in have.items() if key in wanted and row.batch_id != batch.pk]
+    return have | fresh
+
+
+def new_response(batch: ImportBatch, prompt_id: UUID, answer: AnswerRecord, *, digest: str) -> Response:
+    return Response(
+        project_id=batch.project_id,
+        prompt_id=prompt_id,
+        text=answer.text,
+        content_hash=digest,
+        origin=ResponseOrigin.IMPORTED,
+        imported_author=answer.author,
+        index=answer.occurrence,
+        batch=batch,
+    )
+
+
+def response_key(item: Item, answer: AnswerRecord) -> ResponseKey:
+    return (item.prompt_id, *answer.key)
+
+
+def adopt_responses(batch: ImportBatch, rows: Rows) -> None:
+    """Take over answers that an import left which ended without showing them."""
+    ids = [row.pk for row in rows.known_responses]
+    if ids:
+        Response.objects.filter(pk__in=ids).exclude(batch__state=ImportState.SUCCEEDED).update(batch=batch)
+
+
+def answers_of(record: LabelRecord | AnswersRecord) -> list[AnswerRecord]:
+    if not isinstance(record, DemonstrationRecord):
         return record.answers
     return [AnswerRecord(text=record.text, author=record.work.labeler)]
+
+
+def was_hidden(label: Demonstration | Ranking) -> bool:
+    """Whether it is here only because an import was undone, or ended before it showed what it wrote."""
+    return not label.is_current and label.batch is not None and label.batch.undone_at is not None
 
 
 def content_of(label: Demonstration | Ranking) -> str:

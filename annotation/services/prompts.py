@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.conversations import ConversationProblem, Message, clean_messages, clean_text, content_hash
@@ -77,7 +78,10 @@ def prompts_add(
     by: Actor | None,
     batch: ImportBatch | None = None,
 ) -> AddReport:
-    """Add the prompts that are not there yet; say which were known and which can't be added, and why."""
+    """Add the prompts that are not there yet; say which were known and which can't be added, and why.
+
+    Those of an import (`batch`) are hidden until it shows them.
+    """
     if pool not in Pool.values:
         raise PromptError(
             _("There is no pool %(pool)s. Choose one of: %(known)s.") % {"pool": pool, "known": ", ".join(Pool.values)}
@@ -113,13 +117,15 @@ def add_chunk(
     prompts = [prompt for prompt in made if prompt is not None]
     by_hash, by_source = known_prompts(project, prompts)
     fresh: dict[str, Prompt] = {}
+    revived: set[UUID] = set()
     for (number, row), prompt in zip(chunk, made, strict=True):
         if prompt is None:
             report.prompt_ids.append(None)
             continue
         known = by_hash.get(prompt.content_hash) or fresh.get(prompt.content_hash)
         if known is not None:
-            if revive(known, batch):
+            if known.pk not in revived and was_hidden(known, batch):
+                revived.add(known.pk)
                 report.added += 1
             else:
                 report.known += 1
@@ -133,6 +139,7 @@ def add_chunk(
             if prompt.source_id:
                 by_source.add((prompt.source_name, prompt.source_id))
             report.prompt_ids.append(prompt.pk)
+    revive(revived, batch)
     insert_fresh(project, list(fresh.values()), report)
 
 
@@ -168,13 +175,19 @@ def known_prompts(project: Project, prompts: list[Prompt]) -> tuple[dict[str, Pr
     return by_hash, set(taken)
 
 
-def revive(prompt: Prompt, batch: ImportBatch | None) -> bool:
-    """Offer a prompt again that an undone import had withdrawn, and say whether it was one."""
-    if batch is None or not prompt.withdrawn_at or not prompt.batch or not prompt.batch.undone_at:
+def was_hidden(prompt: Prompt, batch: ImportBatch | None) -> bool:
+    """Whether it is hidden only because its import was undone, or ended (or, to a person, goes on) unseen."""
+    if not prompt.withdrawn_at or not prompt.batch or (batch is not None and prompt.batch_id == batch.pk):
         return False
-    prompt.batch, prompt.withdrawn_at = batch, None
-    prompt.save(update_fields=["batch", "withdrawn_at"])
-    return True
+    return prompt.batch.undone_at is not None or (batch is None and not prompt.batch.is_over)
+
+
+def revive(prompt_ids: set[UUID], batch: ImportBatch | None) -> None:
+    """Hand prompts that were hidden to the import that brings them again, or show them to a person who adds them."""
+    if prompt_ids and batch is not None:
+        Prompt.objects.filter(pk__in=prompt_ids).update(batch=batch)
+    elif prompt_ids:
+        Prompt.objects.filter(pk__in=prompt_ids).update(batch=None, withdrawn_at=None)
 
 
 def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batch: ImportBatch | None) -> Prompt:
@@ -200,6 +213,7 @@ def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batc
         language=row.language,
         content_hash=digest,
         batch=batch,
+        withdrawn_at=timezone.now() if batch is not None else None,
         author=row.author,
     )
 

@@ -16,7 +16,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotation.errors import PlackettError
 from annotation.models import Demonstration, Prompt, PromptSource, Ranking, Response
 from annotation.roles import Capability
-from annotation.selectors.prompts import import_batches, prompts_list, responses_of
+from annotation.selectors.imports import import_batches
+from annotation.selectors.prompts import prompts_list, responses_of
 from annotation.services.limits import prompt_topics_set
 from annotation.services.prompts import AddReport, PromptRow, prompt_withdraw, prompts_add
 from frontend.access import NOTHING_HERE, ProjectAccess, project_for

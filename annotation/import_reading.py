@@ -110,6 +110,7 @@ def prompt_row(source: str, line: int, record: Record) -> PromptRow:
         source_id=prompt.source_id,
         pool=prompt.pool,
         line=line,
+        is_clean=True,
     )
 
 

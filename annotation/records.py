@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -71,7 +72,7 @@ class AnswerRecord:
     rating: int | None = None
     flags: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str, int]:
         return (text_hash(self.text), self.author, self.occurrence)
 
@@ -159,7 +160,7 @@ def demonstration_record(row: Row) -> DemonstrationRecord:
     return DemonstrationRecord(prompt=prompt, text=answer_text(answer, "the answer"), work=work_of(row))
 
 
-def answer_text(answer: object, what: str, *, may_be_empty: bool = False) -> str:
+def answer_text(answer: object, what: object, *, may_be_empty: bool = False) -> str:
     """An answer as text, or as messages of which the only one, or the last, is the assistant's."""
     if isinstance(answer, list):
         last = answer[-1] if answer else None
@@ -169,7 +170,7 @@ def answer_text(answer: object, what: str, *, may_be_empty: bool = False) -> str
     return clean_text(answer, what=what, may_be_empty=may_be_empty)
 
 
-def ranked_text(answer: object, what: str) -> str:
+def ranked_text(answer: object, what: object) -> str:
     """An answer to be ranked: models say nothing at times, and people rank that too."""
     return answer_text(answer, what, may_be_empty=True)
 
@@ -243,7 +244,7 @@ def group_items(row: Row) -> list[dict[str, Any]]:
 
 
 def answer_record(item: Row, rank: Rank, place: int) -> AnswerRecord:
-    what = _("answer %(place)s") % {"place": place}
+    what = AnswerName(place)
     content = item.get("content") if item.get("content") is not None else item.get("text")
     author = short(item, "model", 200) or short(item, "author_name", 200)
     return AnswerRecord(
@@ -255,7 +256,17 @@ def answer_record(item: Row, rank: Rank, place: int) -> AnswerRecord:
     )
 
 
-def rating_of(item: Row, what: str) -> int | None:
+class AnswerName:
+    """What a refusal calls an answer, in the reader's language."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+
+    def __str__(self) -> str:
+        return _("answer %(place)s") % {"place": self.place}
+
+
+def rating_of(item: Row, what: object) -> int | None:
     rating = item.get("rating")
     if rating is None and isinstance(item.get("ratings"), Mapping):
         rating = item["ratings"].get("overall")
@@ -269,7 +280,7 @@ def rating_of(item: Row, what: str) -> int | None:
     return rating
 
 
-def flags_of(item: Row, what: str) -> tuple[str, ...]:
+def flags_of(item: Row, what: object) -> tuple[str, ...]:
     """Flags as a list of names, or as an object {name: true or false}."""
     flags = item.get("flags")
     if flags is None:
@@ -400,6 +411,8 @@ def short(row: Row, name: str, limit: int) -> str:
     value = row.get(name)
     if value is None or value == "":
         return ""
+    if isinstance(value, str) and len(value) <= limit and value.isascii() and value.isprintable() and value.strip():
+        return value.strip()
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value) if -(10**30) < value < 10**30 else None
     cleaned = clean_text(value, what=name, limit=limit).strip()

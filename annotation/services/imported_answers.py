@@ -7,9 +7,11 @@ from uuid import UUID
 
 from annotation.models import ImportBatch, Pool, Prompt, Response, Task, TaskKind, TaskResponse, TaskState
 from annotation.records import AnswersRecord
+from annotation.services.bulk_rows import insert_rows
 from annotation.services.imported_labels import (
     Item,
     Outcome,
+    Responses,
     Rows,
     adopt_responses,
     answers_of,
@@ -34,7 +36,7 @@ class AnswersImporter:
         pools = dict(Prompt.objects.filter(pk__in={item.prompt_id for item in items}).values_list("pk", "pool"))
         groups = [self.group_of(item, responses) for item in items]
         keys = [
-            (self.purpose(item, pools), group_key([response.pk for response in group]))
+            (self.purpose(item, pools), group_key(group))
             for item, group in zip(items, groups, strict=True)
         ]
         stored = self.stored_tasks([key[1] for key in keys])
@@ -53,10 +55,10 @@ class AnswersImporter:
         self.insert(rows)
         return outcome
 
-    def group_of(self, item: Item, responses: dict[tuple[UUID, str, str, int], Response]) -> list[Response]:
+    def group_of(self, item: Item, responses: Responses) -> list[UUID]:
         """The answers in the file's order; of those with the same text one is shown."""
-        all_of_them = [responses[response_key(item, answer)] for answer in answers_of(item.record)]
-        return list({response.content_hash: response for response in reversed(all_of_them)}.values())[::-1]
+        by_text = {answer.text: responses[response_key(item, answer)] for answer in reversed(answers_of(item.record))}
+        return list(by_text.values())[::-1]
 
     def purpose(self, item: Item, pools: dict[UUID, str]) -> str:
         assert isinstance(item.record, AnswersRecord)
@@ -69,7 +71,7 @@ class AnswersImporter:
     def was_hidden(self, task: Task) -> bool:
         return task.state == TaskState.WITHDRAWN and task.batch is not None and task.batch.undone_at is not None
 
-    def make_task(self, item: Item, key: GroupKey, group: Sequence[Response], rows: Rows) -> None:
+    def make_task(self, item: Item, key: GroupKey, group: Sequence[UUID], rows: Rows) -> None:
         task = Task(
             project=self.batch.project,
             kind=TaskKind.RANKING,
@@ -82,11 +84,12 @@ class AnswersImporter:
             group_key=key[1],
         )
         rows.tasks.append(with_slots(task, self.wanted, key=key[1]))
-        rows.task_responses += [TaskResponse(task=task, response=response) for response in group]
+        rows.task_responses += [{"task_id": task.pk, "response_id": response} for response in group]
 
     def insert(self, rows: Rows) -> None:
-        Response.objects.bulk_create(rows.responses)
+        shown = {row["response_id"] for row in rows.task_responses}
+        insert_rows(Response, [row for row in rows.responses if row["id"] in shown])
         adopt_responses(self.batch, rows)
-        Task.objects.bulk_create(rows.tasks)
-        TaskResponse.objects.bulk_create(rows.task_responses)
+        insert_rows(Task, rows.tasks)
+        insert_rows(TaskResponse, rows.task_responses)
         Task.objects.filter(pk__in=rows.revived_tasks).update(batch=self.batch)

@@ -41,11 +41,13 @@ from annotation.models import (
 )
 from annotation.records import AnswerRecord, AnswersRecord, DemonstrationRecord, RankingRecord, Work
 from annotation.services.accounts import imported_labeler
+from annotation.services.bulk_rows import Values, insert_rows, new_row
 from annotation.services.tasks import group_key
 
 UNNAMED = "unnamed labeler"
 LabelRecord = DemonstrationRecord | RankingRecord
 ResponseKey = tuple[UUID, str, str, int]  # prompt, text's hash, author, occurrence
+Responses = dict[ResponseKey, UUID]
 TaskKey = tuple[str, UUID | str]  # purpose and group of answers, or "" and prompt
 
 
@@ -78,13 +80,13 @@ class Outcome:
 class Rows:
     """What a chunk will insert."""
 
-    responses: list[Response] = field(default_factory=list)
+    responses: list[Values] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
-    assignments: list[Assignment] = field(default_factory=list)
-    labels: list[Any] = field(default_factory=list)
-    ranked: list[RankedResponse] = field(default_factory=list)
-    task_responses: list[TaskResponse] = field(default_factory=list)
-    known_responses: list[Response] = field(default_factory=list)
+    assignments: list[Values] = field(default_factory=list)
+    labels: list[Values] = field(default_factory=list)
+    ranked: list[Values] = field(default_factory=list)
+    task_responses: list[Values] = field(default_factory=list)
+    known_responses: list[UUID] = field(default_factory=list)
     revived_labels: list[UUID] = field(default_factory=list)
     revived_tasks: list[UUID] = field(default_factory=list)
 
@@ -134,14 +136,14 @@ class LabelImporter:
 
     # --- Tasks -----------------------------------------------------------------------------------
 
-    def task_key(self, item: Item, responses: dict[ResponseKey, Response]) -> TaskKey:
+    def task_key(self, item: Item, responses: Responses) -> TaskKey:
         if not self.is_ranking:
             return ("", item.prompt_id)
-        ids = [responses[response_key(item, answer)].pk for answer in answers_of(item.record)]
+        ids = [responses[response_key(item, answer)] for answer in answers_of(item.record)]
         return (item.record.work.purpose, group_key(ids))
 
     def tasks_for(
-        self, items: Sequence[Item], responses: dict[ResponseKey, Response], rows: Rows
+        self, items: Sequence[Item], responses: Responses, rows: Rows
     ) -> dict[TaskKey, Task]:
         """The tasks of the items: one a prompt to write for, one a group of answers to rank."""
         keys = {self.task_key(item, responses): item for item in items}
@@ -153,7 +155,7 @@ class LabelImporter:
             rows.tasks.append(task)
             if self.is_ranking:
                 group = [responses[response_key(item, answer)] for answer in answers_of(item.record)]
-                rows.task_responses += [TaskResponse(task=task, response=response) for response in group]
+                rows.task_responses += [{"task_id": task.pk, "response_id": response} for response in group]
         return tasks
 
     def stored_tasks(self, keys: Sequence[UUID | str]) -> dict[TaskKey, Task]:
@@ -198,7 +200,7 @@ class LabelImporter:
         self,
         item: Item,
         task: Task,
-        responses: dict[ResponseKey, Response],
+        responses: Responses,
         kept: dict[UUID, dict[UUID, Kept]],
     ) -> Membership:
         """The labeler of the row. Rows without one are by as many unnamed labelers as a task has different labels."""
@@ -218,11 +220,11 @@ class LabelImporter:
             self.labelers[name] = imported_labeler(project=self.project, name=name)
         return self.labelers[name]
 
-    def content(self, item: Item, responses: dict[ResponseKey, Response]) -> str:
+    def content(self, item: Item, responses: Responses) -> str:
         if isinstance(item.record, DemonstrationRecord):
-            return str(responses[response_key(item, answers_of(item.record)[0])].pk)
+            return str(responses[response_key(item, answers_of(item.record)[0])])
         said = [
-            (str(responses[response_key(item, answer)].pk), answer.rank, answer.rating, sorted(answer.flags))
+            (str(responses[response_key(item, answer)]), answer.rank, answer.rating, sorted(answer.flags))
             for answer in item.record.answers
         ]
         return digest(said)
@@ -232,64 +234,65 @@ class LabelImporter:
         item: Item,
         task: Task,
         labeler: Membership,
-        responses: dict[ResponseKey, Response],
+        responses: Responses,
         rows: Rows,
     ) -> None:
         task.overlap += 1
         answers = [responses[response_key(item, answer)] for answer in answers_of(item.record)]
         started_at, submitted_at = times_of(item.record.work)
-        assignment = Assignment(
-            task=task,
-            labeler=labeler,
-            status=AssignmentStatus.SUBMITTED,
+        assignment = new_row(
+            Assignment,
+            task_id=task.pk,
+            labeler_id=labeler.pk,
+            status=AssignmentStatus.SUBMITTED.value,
             slot=task.overlap,
             lease_until=submitted_at,
-            presented_order=[str(answer.pk) for answer in answers] if self.is_ranking else [],
+            presented_order=[str(answer) for answer in answers] if self.is_ranking else [],
             assigned_at=started_at,
             ended_at=submitted_at,
         )
         rows.assignments.append(assignment)
         shared: dict[str, Any] = {
-            "project": self.project,
-            "task": task,
-            "assignment": assignment,
+            "project_id": self.project.pk,
+            "task_id": task.pk,
+            "assignment_id": assignment["id"],
             "prompt_id": item.prompt_id,
-            "labeler": labeler,
-            "batch": self.batch,
+            "labeler_id": labeler.pk,
+            "batch_id": self.batch.pk,
             "submission_id": uuid4(),
             "is_current": False,
             "imported_guideline": item.record.work.guideline,
-            "origin": Origin.IMPORTED,
+            "origin": Origin.IMPORTED.value,
             "purpose": item.record.work.purpose,
             "started_at": started_at,
             "submitted_at": submitted_at,
             "active_seconds": item.record.work.active_seconds,
         }
         if isinstance(item.record, DemonstrationRecord):
-            rows.labels.append(Demonstration(response=answers[0], **shared))
+            rows.labels.append(new_row(Demonstration, response_id=answers[0], **shared))
             return
-        ranking = Ranking(**shared)
+        ranking = new_row(Ranking, **shared)
         rows.labels.append(ranking)
         rows.ranked += [
-            RankedResponse(
-                ranking=ranking,
-                response=response,
-                position=position,
-                rank=answer.rank,
-                rating=answer.rating,
-                flags=list(answer.flags),
-            )
+            {
+                "ranking_id": ranking["id"],
+                "response_id": response,
+                "position": position,
+                "rank": answer.rank,
+                "rating": answer.rating,
+                "flags": list(answer.flags),
+            }
             for position, (answer, response) in enumerate(zip(item.record.answers, answers, strict=True))
         ]
 
     def insert(self, rows: Rows, grown: Counter[UUID]) -> None:
         """Insert what has a label: a row that was refused leaves neither answer nor task behind."""
         new = {task.pk for task in rows.tasks}
-        labeled = {assignment.task_id for assignment in rows.assignments}
-        spoken_of = {row.response_id for row in (rows.ranked if self.is_ranking else rows.labels)}
-        Response.objects.bulk_create(response for response in rows.responses if response.pk in spoken_of)
-        Task.objects.bulk_create(task for task in rows.tasks if task.pk in labeled)
-        TaskResponse.objects.bulk_create(row for row in rows.task_responses if row.task_id in labeled)
+        labeled = {assignment["task_id"] for assignment in rows.assignments}
+        spoken_of = {row["response_id"] for row in (rows.ranked if self.is_ranking else rows.labels)}
+        insert_rows(Response, [response for response in rows.responses if response["id"] in spoken_of])
+        insert_rows(Task, [task for task in rows.tasks if task.pk in labeled])
+        insert_rows(TaskResponse, [row for row in rows.task_responses if row["task_id"] in labeled])
         by_number: dict[int, list[UUID]] = defaultdict(list)
         for task_id, number in grown.items():
             if task_id not in new:
@@ -303,13 +306,13 @@ class LabelImporter:
         labels = (Ranking if self.is_ranking else Demonstration)._default_manager
         labels.filter(pk__in=rows.revived_labels).update(batch=self.batch)
         adopt_responses(self.batch, rows)
-        Assignment.objects.bulk_create(rows.assignments)
-        labels.bulk_create(rows.labels)
-        RankedResponse.objects.bulk_create(rows.ranked)
+        insert_rows(Assignment, rows.assignments)
+        insert_rows(Ranking if self.is_ranking else Demonstration, rows.labels)
+        insert_rows(RankedResponse, rows.ranked)
 
 
-def responses_for(batch: ImportBatch, items: Sequence[Item], rows: Rows) -> dict[ResponseKey, Response]:
-    """The answers that the items speak of, made where they are missing."""
+def responses_for(batch: ImportBatch, items: Sequence[Item], rows: Rows) -> Responses:
+    """The ids of the answers that the items speak of; those that are missing are made."""
     wanted = {
         response_key(item, answer): (item.prompt_id, answer) for item in items for answer in answers_of(item.record)
     }
@@ -317,24 +320,28 @@ def responses_for(batch: ImportBatch, items: Sequence[Item], rows: Rows) -> dict
         prompt__in={key[0] for key in wanted},
         origin=ResponseOrigin.IMPORTED,
         content_hash__in={key[1] for key in wanted},
-    ).defer("text")
-    have = {(row.prompt_id, row.content_hash, row.imported_author, row.index): row for row in found}
+    )
+    have: Responses = {}
+    for id, of_batch, *key in found.values_list("id", "batch", "prompt", "content_hash", "imported_author", "index"):
+        have[tuple(key)] = id
+        if of_batch != batch.pk and tuple(key) in wanted:
+            rows.known_responses.append(id)
     fresh = {key: new_response(batch, *wanted[key], digest=key[1]) for key in wanted if key not in have}
     rows.responses += fresh.values()
-    rows.known_responses += [row for key, row in have.items() if key in wanted and row.batch_id != batch.pk]
-    return have | fresh
+    return have | {key: row["id"] for key, row in fresh.items()}
 
 
-def new_response(batch: ImportBatch, prompt_id: UUID, answer: AnswerRecord, *, digest: str) -> Response:
-    return Response(
+def new_response(batch: ImportBatch, prompt_id: UUID, answer: AnswerRecord, *, digest: str) -> Values:
+    return new_row(
+        Response,
         project_id=batch.project_id,
         prompt_id=prompt_id,
         text=answer.text,
         content_hash=digest,
-        origin=ResponseOrigin.IMPORTED,
+        origin=ResponseOrigin.IMPORTED.value,
         imported_author=answer.author,
         index=answer.occurrence,
-        batch=batch,
+        batch_id=batch.pk,
     )
 
 
@@ -344,9 +351,8 @@ def response_key(item: Item, answer: AnswerRecord) -> ResponseKey:
 
 def adopt_responses(batch: ImportBatch, rows: Rows) -> None:
     """Take over answers that an import left which ended without showing them."""
-    ids = [row.pk for row in rows.known_responses]
-    if ids:
-        Response.objects.filter(pk__in=ids).exclude(batch__state=ImportState.SUCCEEDED).update(batch=batch)
+    if rows.known_responses:
+        Response.objects.filter(pk__in=rows.known_responses).exclude(batch__state=ImportState.SUCCEEDED).update(batch=batch)
 
 
 def answers_of(record: LabelRecord | AnswersRecord) -> list[AnswerRecord]:

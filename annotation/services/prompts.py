@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,8 @@ from annotation.services import audit
 from annotation.services.audit import Actor
 from annotation.splits import split_of
 
-CHUNK = 500
+CHUNK = 1000
+POOLS, CATEGORIES = frozenset(Pool.values), frozenset(Category.values)
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
@@ -47,6 +48,8 @@ class PromptRow:
     author: Membership | None = None
     line: int | None = None
     """Where it stood in its file."""
+    is_clean: bool = False
+    """Whether the messages and the fields were cleaned and checked already (`annotation.records`)."""
 
 
 @dataclass(frozen=True)
@@ -191,16 +194,17 @@ def revive(prompt_ids: set[UUID], batch: ImportBatch | None) -> None:
 
 
 def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batch: ImportBatch | None) -> Prompt:
-    messages: list[Message] = clean_messages(row.messages)
+    if not row.is_clean:
+        row = cleaned(row, pool)
+    messages: list[Message] = row.messages
     digest = content_hash(messages)
-    group = short(row.group, 200, _("the group")) or digest
-    check_filing(pool=row.pool or pool, category=row.category, language=row.language)
+    group = row.group or digest
     return Prompt(
         project=project,
         messages=messages,
         source=source,
-        source_name=short(row.source_name, 120, _("the source name")),
-        source_id=short(row.source_id, 200, _("the id")),
+        source_name=row.source_name,
+        source_id=row.source_id,
         group=group,
         split=split_of(
             group,
@@ -218,17 +222,29 @@ def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batc
     )
 
 
+def cleaned(row: PromptRow, pool: str) -> PromptRow:
+    """Raises ConversationProblem or PromptError."""
+    check_filing(pool=row.pool or pool, category=row.category, language=row.language)
+    return replace(
+        row,
+        messages=clean_messages(row.messages),
+        group=short(row.group, 200, _("the group")),
+        source_name=short(row.source_name, 120, _("the source name")),
+        source_id=short(row.source_id, 200, _("the id")),
+    )
+
+
 def check_filing(*, pool: object, category: object, language: object) -> None:
     """Refuse a pool or a category that there isn't, or a language that is no code.
 
     Raises: PromptError.
     """
-    if pool not in Pool.values:
+    if not isinstance(pool, str) or pool not in POOLS:
         raise PromptError(
             _("the pool is %(pool)s; it must be one of %(known)s")
             % {"pool": f"{pool!r:.40}", "known": ", ".join(Pool.values)}
         )
-    if category not in Category.values:
+    if not isinstance(category, str) or category not in CATEGORIES:
         raise PromptError(
             _("the category is %(category)s; it must be one of %(known)s")
             % {"category": f"{category!r:.40}", "known": ", ".join(Category.values)}

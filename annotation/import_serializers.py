@@ -41,7 +41,7 @@ class ReadingSerializer(serializers.Serializer):
         allow_blank=True,
         help_text="Recognised by the first row where neither it nor a mapping is given",
     )
-    mapping = MappingField(required=False, binary=True, help_text=MAPPING_HELP)
+    mapping = MappingField(required=False, help_text=MAPPING_HELP)
     accept_bad_lines = serializers.BooleanField(
         required=False, help_text="Add the good lines of a file that has bad ones; otherwise it is all or nothing"
     )

@@ -46,8 +46,11 @@ class ImportReader:
             yield line.number, None, line.problem
             return
         self.format = self.format or recognise(line.row)
+        said: set[str] = set()  # of several labels in a line that fail alike, one is told
         for record, problem in row_records(self.kind, line.row, self.format):
-            yield line.number, record, problem
+            if record is not None or problem not in said:
+                said.add(problem)
+                yield line.number, record, problem
 
     @property
     def format_name(self) -> str:

@@ -406,4 +406,4 @@ def structured(value: Any) -> Any:
         except (ValueError, RecursionError):
             return value
         return found if isinstance(found, list | dict) else value
-    return None if value == "" else value
+    return value

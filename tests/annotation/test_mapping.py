@@ -64,10 +64,12 @@ def test_which_is_better_is_told_in_many_ways(choice: Any, first: str, ranks: li
 
 
 def test_ranks_and_scores_by_column_or_by_list_and_missing_answers_left_out() -> None:
-    row = {"q": "Q", "a": "A", "b": "", "c": "C", "sa": "0.1", "sb": "", "sc": 7, "list": '["A", "B"]', "ranks": "[2, 1]"}
+    row = {"q": "Q", "a": "A", "d": "", "c": "C", "sa": "0.1", "sb": "", "sc": 7, "list": '["A", "B"]', "ranks": "[2, 1]"}
     scores = {"prompt": "q", "answers": ["a", "b", "c"], "scores": ["sa", "sb", "sc"]}
     (record,) = records("rankings", row, scores)
     assert [(answer.text, answer.rank) for answer in record.answers] == [("A", 2), ("C", 1)]
+    (record,) = records("rankings", row, {**scores, "answers": ["a", "d", "c"]})
+    assert [(answer.text, answer.rank) for answer in record.answers] == [("A", 2), ("", None), ("C", 1)]
     (record,) = records("rankings", row, {"prompt": "q", "answers": ["list"], "ranks": ["ranks"]})
     assert [(answer.text, answer.rank) for answer in record.answers] == [("A", 2), ("B", 1)]
 

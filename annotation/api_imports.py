@@ -120,12 +120,11 @@ class ImportPreview(ImportView):
 
 def preview_row(line: int, record: Record) -> dict[str, Any]:
     prompt = record if isinstance(record, PromptRecord) else record.prompt
-    labeled = isinstance(record, DemonstrationRecord | RankingRecord)
     return {
         "line": line,
         "prompt": prompt.messages,
         "answers": [answer_row(answer) for answer in answers_in(record)],
-        "labeler": record.work.labeler if labeled else "",
+        "labeler": record.work.labeler if isinstance(record, DemonstrationRecord | RankingRecord) else "",
     }
 
 
@@ -160,7 +159,6 @@ class ImportAction(ImportView):
 
     allowed = {"POST": WRITE}
     service: ClassVar[Any]
-
 
     @extend_schema(request=None, responses={200: ImportBatchSerializer, **PROBLEMS})
     def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:

@@ -129,9 +129,7 @@ def _clean_message(message: object, number: int) -> Message:
             _("message %(number)s has the role %(role)s; it must be one of %(known)s")
             % {"number": number, "role": _shown(role), "known": ", ".join(ROLES)}
         )
-    return Message(
-        role=str(role), content=clean_text(message.get("content"), what=MessageName(number))
-    )
+    return Message(role=str(role), content=clean_text(message.get("content"), what=MessageName(number)))
 
 
 class MessageName:

@@ -14,7 +14,7 @@ from annotation.selectors.imports import import_progress
 
 FORMAT_NAMES = [found.name for found in FORMATS]
 MAPPING_HELP = (
-    "Our fields to the file's columns, such as {\"prompt\": \"question\", \"answers\": [\"a\", \"b\"], \"choice\": \"vote\"}; "
+    'Our fields to the file\'s columns, such as {"prompt": "question", "answers": ["a", "b"], "choice": "vote"}; '
     "for files in no format that is known. Nested columns are named with dots"
 )
 
@@ -65,8 +65,8 @@ class ImportBatchSerializer(serializers.ModelSerializer):
     class Meta:
         model = ImportBatch
         fields = [
-            "id", "kind", "pool", "source", "licence", "filename", "sha256", "size", "format", "mapping", "accept_bad_lines",
-            "state", "phase", "position", "rows", "fraction", "seconds_left", "message",
+            "id", "kind", "pool", "source", "licence", "filename", "sha256", "size", "format", "mapping",
+            "accept_bad_lines", "state", "phase", "position", "rows", "fraction", "seconds_left", "message",
             "added", "known", "rejected_count", "created_at", "ended_at", "undone_at",
         ]  # fmt: skip
 

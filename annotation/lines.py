@@ -11,8 +11,8 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from itertools import islice
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, Any, NoReturn
 
 from django.utils.translation import gettext as _
@@ -316,9 +316,7 @@ def delimiter_of(first: bytes) -> str:
     return max(DELIMITERS, key=header.count)
 
 
-def csv_rows(
-    lines: Iterator[tuple[int, bytes]], delimiter: str = ",", any_columns: bool = False
-) -> Iterator[Line]:
+def csv_rows(lines: Iterator[tuple[int, bytes]], delimiter: str = ",", any_columns: bool = False) -> Iterator[Line]:
     """Yield the rows below the header. Cells are text, whatever they look like; empty ones count as missing.
 
     A byte that can't be read stops a CSV file as a whole: a quote that it hid could have joined the lines around it.

@@ -12,13 +12,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from annotation.conversations import instruction_text
 from annotation.errors import ImportProblem
-from annotation.formats.base import ANSWERS, DEMONSTRATIONS, PROMPTS, RANKINGS, Format, Out, Row, assistant, system, user
+from annotation.formats.base import (
+    ANSWERS,
+    DEMONSTRATIONS,
+    PROMPTS,
+    RANKINGS,
+    Format,
+    Out,
+    Row,
+    assistant,
+    system,
+    user,
+)
 
 NAME = "mapping"
 COUNTS_FROM = "choice_counts_from"
@@ -37,8 +47,8 @@ class Field:
     """One of our fields. `known` are names under which others have it, the likeliest first."""
 
     name: str
-    label: str | Promise
-    help: str | Promise
+    label: Any  # a text, or one that is translated when it is shown
+    help: Any
     kinds: tuple[str, ...]
     known: tuple[str, ...] = ()
     is_list: bool = False
@@ -64,7 +74,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "answers", gettext_lazy("Answers"), gettext_lazy("Several columns with an answer each, or one with a list."),
-        GROUPS, ("completions", "answers", "responses", "candidates", "outputs", "samples", "generations"), is_list=True,
+        GROUPS, ("completions", "answers", "responses", "candidates", "outputs", "samples", "generations"),
+        is_list=True,
     ),
     Field(
         "models", gettext_lazy("Models"), gettext_lazy("Who gave each answer, in the same order."), GROUPS,
@@ -154,7 +165,9 @@ def guessed(kind: str, columns: Sequence[str]) -> dict[str, Any]:
             mapping[field.name] = [column] if field.is_list else column
             taken.add(column)
     if kind in GROUPS and "answers" not in mapping and "chosen" not in mapping:
-        numbered = numbered_columns(columns, ("answer", "response", "completion", "output", "sample", "text", "candidate"))
+        numbered = numbered_columns(
+            columns, ("answer", "response", "completion", "output", "sample", "text", "candidate")
+        )
         models = numbered_columns(columns, ("model",))
         mapping |= {"answers": numbered} if numbered else {}
         mapping |= {"models": models} if models and len(models) == len(numbered) else {}
@@ -206,7 +219,7 @@ def checked(kind: str, mapping: object) -> dict[str, Any]:
 def counted_from(value: object) -> int:
     """Whether the first of two answers is 0 or 1 in the column that says which is better."""
     if value in ("0", "1", 0, 1) and not isinstance(value, bool):
-        return int(value)  # type: ignore[call-overload, no-any-return]
+        return int(value)
     raise ImportProblem(_("%(name)s must be 0 or 1") % {"name": COUNTS_FROM})
 
 
@@ -223,7 +236,10 @@ def complete(kind: str, mapping: dict[str, Any]) -> dict[str, Any]:
         order = sum(name in mapping for name in ("choice", "ranks", "scores"))
         if not pair and not ("answers" in mapping and order == 1):
             raise ImportProblem(
-                _("Say which columns are the better and the worse answer, or the answers and one of: which is better, ranks, scores.")
+                _(
+                    "Say which columns are the better and the worse answer, or the answers and "
+                    "one of: which is better, ranks, scores."
+                )
             )
     return mapping
 
@@ -358,7 +374,8 @@ def order_of_choice(choice: object, mapping: Mapping[str, Any], count: int) -> l
             _("the choice is %(choice)s; write the answer's number, a or b, left or right, tie, or the answer's column")
             % {"choice": f"{choice!r:.40}"}
         )
-    return [[1, 2], [2, 1], [1, 1]][place]
+    orders: list[list[int | None]] = [[1, 2], [2, 1], [1, 1]]
+    return orders[place]
 
 
 def choice_of(choice: object, answers: Sequence[str], first: int) -> int | None:
@@ -373,7 +390,8 @@ def choice_of(choice: object, answers: Sequence[str], first: int) -> int | None:
         choice = int(text) if text in {"0", "1", "2"} else None
     if isinstance(choice, bool) or not isinstance(choice, int | float):
         return None
-    return ({0: 2, 1: 0, 2: 1} if first else {0: 0, 1: 1, 2: 2}).get(choice)  # type: ignore[call-overload, no-any-return]
+    places: dict[float, int] = {0: 2, 1: 0, 2: 1} if first else {0: 0, 1: 1, 2: 2}
+    return places.get(choice)
 
 
 def listed(row: Row, mapping: Mapping[str, Any], name: str) -> list[Any]:

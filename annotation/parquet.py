@@ -77,12 +77,17 @@ def words_for(word: str) -> str:
     known = {
         "footer": _("The Parquet file is cut off, or its footer is damaged. Copy or write it again."),
         "columns": _("The Parquet file has more than 2,000 columns. Write it with those that are needed."),
-        "bytes": _("The Parquet file holds bytes that are no text in UTF-8. Write such columns as text, or leave them out."),
+        "bytes": _(
+            "The Parquet file holds bytes that are no text in UTF-8. Write such columns as text, or leave them out."
+        ),
         "memory": _(
-            "Reading the Parquet file takes more memory than is given to it. Write it with smaller row groups and pages."
+            "Reading the Parquet file takes more memory than is given to it. Write it with smaller row groups and "
+            "pages."
         ),
     }
-    return known.get(word, _("The Parquet file is damaged, or asks for more memory than is given to it. Write it again."))
+    return known.get(
+        word, _("The Parquet file is damaged, or asks for more memory than is given to it. Write it again.")
+    )
 
 
 def on_disk(file: IO[bytes]) -> IO[bytes]:
@@ -91,7 +96,7 @@ def on_disk(file: IO[bytes]) -> IO[bytes]:
     try:
         file.fileno()
     except (OSError, io.UnsupportedOperation, AttributeError):
-        copy: IO[bytes] = tempfile.NamedTemporaryFile()
+        copy: IO[bytes] = tempfile.NamedTemporaryFile()  # noqa: SIM115 (the reader closes it)
         shutil.copyfileobj(file, copy)
         copy.flush()
         copy.seek(0)

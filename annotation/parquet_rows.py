@@ -1,7 +1,8 @@
 """A Parquet file on standard input as JSON lines on standard output. A program of its own, not to be imported.
 
-Whoever wrote the file decides what reading it asks for: pages that claim gigabytes, or bytes that crash a native library.
-So it is read in a process apart, whose memory the system limits; the importer sees lines, or a word on standard error.
+Whoever wrote the file decides what reading it asks for: pages that claim gigabytes, or bytes that crash a native
+library. So it is read in a process apart, whose memory the system limits; the importer sees lines, or a word on the
+error stream.
 """
 
 import json
@@ -10,6 +11,7 @@ import resource
 import sys
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from typing import IO, Any
 
 MEMORY_BYTES = 3 * 2**30  # of address space, of which the library's own code and pools take most
 FOOTER_BYTES = 32 * 2**20
@@ -40,7 +42,7 @@ def without_nan(value: object) -> object:
     return value
 
 
-def line_of(row: dict) -> str:
+def line_of(row: dict[str, Any]) -> str:
     try:
         return json.dumps(row, default=plain, ensure_ascii=False, allow_nan=False)
     except ValueError:
@@ -80,7 +82,7 @@ def main() -> int:
         return said("damaged")
 
 
-def write_rows(pq, file) -> int:
+def write_rows(pq: Any, file: IO[bytes]) -> int:
     parquet = pq.ParquetFile(
         file,
         buffer_size=65_536,
@@ -91,8 +93,7 @@ def write_rows(pq, file) -> int:
     about = parquet.metadata
     if about.num_columns > 2000:
         return said("columns")
-    out = sys.stdout
-    out.reconfigure(encoding="utf-8", errors="surrogatepass")
+    out = open(1, "w", encoding="utf-8", errors="surrogatepass", closefd=False)  # noqa: SIM115 (flushed at the end)
     for group in range(about.num_row_groups):
         found = about.row_group(group)
         average = max(1, found.total_byte_size // max(1, found.num_rows))

@@ -45,7 +45,10 @@ def stage(blocks: Iterable[bytes], limit: int | None = None) -> tuple[str, int]:
                 size += len(block)
                 if limit is not None and size > limit:
                     raise ImportProblem(
-                        _("This file is larger than %(limit)s MB, which is the most that is taken. Split it into several.")
+                        _(
+                            "This file is larger than %(limit)s MB, which is the most that is taken. Split it into "
+                            "several."
+                        )
                         % {"limit": limit >> 20}
                     )
                 digest.update(block)

@@ -8,9 +8,9 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from annotation.formats import BY_NAME
-from annotation.mapping import NAME, COUNTS_FROM, complete
 from annotation.errors import ImportProblem
+from annotation.formats import BY_NAME
+from annotation.mapping import COUNTS_FROM, NAME, complete
 from annotation.models import ImportBatch, ImportKind, ImportRejection, ImportState
 from annotation.records import AnswerRecord, DemonstrationRecord, PromptRecord, RankingRecord, Record
 from annotation.selectors.imports import Preview, import_preview, import_progress, import_rejections, mapping_for
@@ -34,7 +34,7 @@ def preview_context(batch: ImportBatch, data: Any = None) -> dict[str, Any]:
     """The first rows as they will be, and the form that says how the file is read."""
     preview = import_preview(batch)
     suggested, whose = mapping_for(batch, preview.columns)
-    form = ReadingForm(batch, preview.columns, suggested, *([data] if data is not None else []))
+    form = ReadingForm(batch, preview.columns, suggested, data)
     return {
         "batch": batch,
         "kind": kind_words(batch),
@@ -120,4 +120,9 @@ def bad_lines_context(batch: ImportBatch, request: HttpRequest) -> dict[str, Any
     shown: list[ImportRejection] = list(lines[: BAD_LINES_SHOWN + 1])
     more = len(shown) > BAD_LINES_SHOWN
     shown = shown[:BAD_LINES_SHOWN]
-    return {"rejected": shown, "rejected_count": batch.rejected_count, "next": shown[-1].pk if more else "", "after": after}
+    return {
+        "rejected": shown,
+        "rejected_count": batch.rejected_count,
+        "next": shown[-1].pk if more else "",
+        "after": after,
+    }

@@ -45,7 +45,9 @@ def ultrafeedback_rankings(row: Row) -> Iterator[Out]:
 
 def ultrafeedback_answers(row: Row) -> Iterator[Out]:
     """The answers alone, for people to rank."""
-    items = [{"content": words(item, "response"), "model": key_of(item.get("model"))} for item in objects(row, "completions")]
+    items = [
+        {"content": words(item, "response"), "model": key_of(item.get("model"))} for item in objects(row, "completions")
+    ]
     yield {"prompt": [user(words(row, "instruction"))], "completions": items}
 
 
@@ -218,9 +220,7 @@ def vote_models(row: Row) -> list[str]:
     """The models' names; where people chose them unseen, `models` is empty and the states know."""
     named = row.get("models")
     names = [key_of(name) for name in named] if isinstance(named, list) and len(named) == 2 else ["", ""]
-    return [
-        name or key_of(state.get("model_name")) for name, state in zip(names, objects(row, "states"), strict=True)
-    ]
+    return [name or key_of(state.get("model_name")) for name, state in zip(names, objects(row, "states"), strict=True)]
 
 
 def vote_filing(row: Row) -> Out:

@@ -151,7 +151,10 @@ OASST = Format(
 
 def no_tree(row: Row) -> Iterator[Out]:
     raise ImportProblem(
-        _("this is the flat file of messages, which tells no conversation by itself; import the file of trees (.trees.jsonl.gz)")
+        _(
+            "this is the flat file of messages, which tells no conversation by itself; import the file of trees "
+            "(.trees.jsonl.gz)"
+        )
     )
     yield {}
 

@@ -127,7 +127,9 @@ def unflattened(row: Row) -> Out:
     """A row of a flattened export as the record that it was: what is no question's column is a field."""
     names = questions(row)
     asked = tuple(f"{name}." for name in names)
-    fields = {name: value for name, value in row.items() if not name.startswith(asked) and not name.endswith(FLAT_PARTS)}
+    fields = {
+        name: value for name, value in row.items() if not name.startswith(asked) and not name.endswith(FLAT_PARTS)
+    }
     answers = [response for name in names for response in flat_responses(row, name)]
     return {"id": row.get("id"), "fields": fields, "responses": answers}
 

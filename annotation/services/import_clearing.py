@@ -80,7 +80,9 @@ def clear_tasks(batch: ImportBatch) -> int:
 
 
 def clear_responses(batch: ImportBatch) -> int:
-    unused = Response.objects.filter(batch=batch, pk__gt=batch.pk, ranked_responses=None, demonstrations=None, tasks=None)
+    unused = Response.objects.filter(
+        batch=batch, pk__gt=batch.pk, ranked_responses=None, demonstrations=None, tasks=None
+    )
     ids = list(unused.order_by("pk").values_list("pk", flat=True)[:CHUNK])
     Response.objects.filter(pk__in=ids).delete()
     return len(ids)

@@ -1,4 +1,4 @@
-"""Keeping imported answers that are to be ranked: each group becomes a task for labelers, hidden until the import ends."""
+"""Keeping imported answers that are to be ranked: each group becomes a task, hidden until the import ends."""
 
 from __future__ import annotations
 
@@ -30,15 +30,12 @@ class AnswersImporter:
         self.batch = batch
         self.wanted = labels_wanted(batch.project, TaskKind.RANKING, None)
 
-    def add(self, items: Sequence[Item]) -> Outcome:
+    def add(self, items: Sequence[Item[AnswersRecord]]) -> Outcome:
         outcome, rows = Outcome(), Rows()
         responses = responses_for(self.batch, items, rows)
         pools = dict(Prompt.objects.filter(pk__in={item.prompt_id for item in items}).values_list("pk", "pool"))
         groups = [self.group_of(item, responses) for item in items]
-        keys = [
-            (self.purpose(item, pools), group_key(group))
-            for item, group in zip(items, groups, strict=True)
-        ]
+        keys = [(self.purpose(item, pools), group_key(group)) for item, group in zip(items, groups, strict=True)]
         stored = self.stored_tasks([key[1] for key in keys])
         seen: set[GroupKey] = set()
         for item, group, key in zip(items, groups, keys, strict=True):
@@ -55,13 +52,12 @@ class AnswersImporter:
         self.insert(rows)
         return outcome
 
-    def group_of(self, item: Item, responses: Responses) -> list[UUID]:
+    def group_of(self, item: Item[AnswersRecord], responses: Responses) -> list[UUID]:
         """The answers in the file's order; of those with the same text one is shown."""
         by_text = {answer.text: responses[response_key(item, answer)] for answer in reversed(answers_of(item.record))}
         return list(by_text.values())[::-1]
 
-    def purpose(self, item: Item, pools: dict[UUID, str]) -> str:
-        assert isinstance(item.record, AnswersRecord)
+    def purpose(self, item: Item[AnswersRecord], pools: dict[UUID, str]) -> str:
         return "eval" if pools.get(item.prompt_id) == Pool.EVAL else item.record.purpose
 
     def stored_tasks(self, keys: Sequence[str]) -> dict[GroupKey, Task]:
@@ -71,7 +67,7 @@ class AnswersImporter:
     def was_hidden(self, task: Task) -> bool:
         return task.state == TaskState.WITHDRAWN and task.batch is not None and task.batch.undone_at is not None
 
-    def make_task(self, item: Item, key: GroupKey, group: Sequence[UUID], rows: Rows) -> None:
+    def make_task(self, item: Item[AnswersRecord], key: GroupKey, group: Sequence[UUID], rows: Rows) -> None:
         task = Task(
             project=self.batch.project,
             kind=TaskKind.RANKING,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
 from django.db.models import F
@@ -51,13 +51,16 @@ Responses = dict[ResponseKey, UUID]
 TaskKey = tuple[str, UUID | str]  # purpose and group of answers, or "" and prompt
 
 
+R = TypeVar("R", bound=LabelRecord | AnswersRecord)
+
+
 @dataclass(frozen=True)
-class Item:
+class Item(Generic[R]):
     """A record whose prompt is in the database."""
 
     line: int
     prompt_id: UUID
-    record: LabelRecord | AnswersRecord
+    record: R
 
 
 @dataclass
@@ -100,7 +103,7 @@ class LabelImporter:
         self.is_ranking = kind == "rankings"
         self.labelers: dict[str, Membership] = {}
 
-    def add(self, items: Sequence[Item]) -> Outcome:
+    def add(self, items: Sequence[Item[LabelRecord]]) -> Outcome:
         """Keep the labels of a chunk; say which were known, and which can't be kept and why."""
         outcome, rows = Outcome(), Rows()
         responses = responses_for(self.batch, items, rows)
@@ -136,15 +139,13 @@ class LabelImporter:
 
     # --- Tasks -----------------------------------------------------------------------------------
 
-    def task_key(self, item: Item, responses: Responses) -> TaskKey:
+    def task_key(self, item: Item[LabelRecord], responses: Responses) -> TaskKey:
         if not self.is_ranking:
             return ("", item.prompt_id)
         ids = [responses[response_key(item, answer)] for answer in answers_of(item.record)]
         return (item.record.work.purpose, group_key(ids))
 
-    def tasks_for(
-        self, items: Sequence[Item], responses: Responses, rows: Rows
-    ) -> dict[TaskKey, Task]:
+    def tasks_for(self, items: Sequence[Item[LabelRecord]], responses: Responses, rows: Rows) -> dict[TaskKey, Task]:
         """The tasks of the items: one a prompt to write for, one a group of answers to rank."""
         keys = {self.task_key(item, responses): item for item in items}
         tasks = self.stored_tasks([key[1] for key in keys])
@@ -165,7 +166,7 @@ class LabelImporter:
         writing = Task.objects.filter(project=self.project, kind=TaskKind.DEMONSTRATION, prompt_id__in=keys)
         return {("", task.prompt_id): task for task in writing}
 
-    def new_task(self, item: Item, key: TaskKey) -> Task:
+    def new_task(self, item: Item[LabelRecord], key: TaskKey) -> Task:
         """A task without slots yet; each label brings the slot that it holds."""
         return Task(
             project=self.project,
@@ -198,7 +199,7 @@ class LabelImporter:
 
     def labeler_for(
         self,
-        item: Item,
+        item: Item[LabelRecord],
         task: Task,
         responses: Responses,
         kept: dict[UUID, dict[UUID, Kept]],
@@ -220,7 +221,7 @@ class LabelImporter:
             self.labelers[name] = imported_labeler(project=self.project, name=name)
         return self.labelers[name]
 
-    def content(self, item: Item, responses: Responses) -> str:
+    def content(self, item: Item[LabelRecord], responses: Responses) -> str:
         if isinstance(item.record, DemonstrationRecord):
             return str(responses[response_key(item, answers_of(item.record)[0])])
         said = [
@@ -231,7 +232,7 @@ class LabelImporter:
 
     def make_label(
         self,
-        item: Item,
+        item: Item[LabelRecord],
         task: Task,
         labeler: Membership,
         responses: Responses,
@@ -311,7 +312,7 @@ class LabelImporter:
         insert_rows(RankedResponse, rows.ranked)
 
 
-def responses_for(batch: ImportBatch, items: Sequence[Item], rows: Rows) -> Responses:
+def responses_for(batch: ImportBatch, items: Sequence[Item[Any]], rows: Rows) -> Responses:
     """The ids of the answers that the items speak of; those that are missing are made."""
     wanted = {
         response_key(item, answer): (item.prompt_id, answer) for item in items for answer in answers_of(item.record)
@@ -322,9 +323,11 @@ def responses_for(batch: ImportBatch, items: Sequence[Item], rows: Rows) -> Resp
         content_hash__in={key[1] for key in wanted},
     )
     have: Responses = {}
-    for id, of_batch, *key in found.values_list("id", "batch", "prompt", "content_hash", "imported_author", "index"):
-        have[tuple(key)] = id
-        if of_batch != batch.pk and tuple(key) in wanted:
+    columns = ("id", "batch", "prompt", "content_hash", "imported_author", "index")
+    for id, of_batch, prompt_id, digest, author, occurrence in found.values_list(*columns):
+        key = (prompt_id, digest, author, occurrence)
+        have[key] = id
+        if of_batch != batch.pk and key in wanted:
             rows.known_responses.append(id)
     fresh = {key: new_response(batch, *wanted[key], digest=key[1]) for key in wanted if key not in have}
     rows.responses += fresh.values()
@@ -345,14 +348,16 @@ def new_response(batch: ImportBatch, prompt_id: UUID, answer: AnswerRecord, *, d
     )
 
 
-def response_key(item: Item, answer: AnswerRecord) -> ResponseKey:
+def response_key(item: Item[Any], answer: AnswerRecord) -> ResponseKey:
     return (item.prompt_id, *answer.key)
 
 
 def adopt_responses(batch: ImportBatch, rows: Rows) -> None:
     """Take over answers that an import left which ended without showing them."""
     if rows.known_responses:
-        Response.objects.filter(pk__in=rows.known_responses).exclude(batch__state=ImportState.SUCCEEDED).update(batch=batch)
+        Response.objects.filter(pk__in=rows.known_responses).exclude(batch__state=ImportState.SUCCEEDED).update(
+            batch=batch
+        )
 
 
 def answers_of(record: LabelRecord | AnswersRecord) -> list[AnswerRecord]:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import IO, Any
 
 from django.db import transaction
-
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -94,7 +93,11 @@ def import_end(*, batch: ImportBatch, fence: Fence, state: ImportState, message:
     with suppress(LeaseLost):
         import_hold(fence=fence, **end_values(batch, state, message))
         audit.record(
-            project=batch.project, by=batch.created_by, verb=f"import.{state.value}", target=batch, message=message[:500]
+            project=batch.project,
+            by=batch.created_by,
+            verb=f"import.{state.value}",
+            target=batch,
+            message=message[:500],
         )
     forget_file(batch)
 
@@ -110,9 +113,7 @@ def forget_file(batch: ImportBatch) -> None:
 class ImportJob:
     """One attempt at one import."""
 
-    def __init__(
-        self, batch: ImportBatch, fence: Fence, stopping: threading.Event | None, tell: Tell | None
-    ) -> None:
+    def __init__(self, batch: ImportBatch, fence: Fence, stopping: threading.Event | None, tell: Tell | None) -> None:
         self.batch, self.fence, self.stopping, self.tell = batch, fence, stopping, tell
         self.beat_at = time.monotonic()
 
@@ -246,7 +247,11 @@ class ImportJob:
             import_hold(fence=self.fence, **end_values(self.batch, ImportState.REFUSED))
             count = self.batch.rejected_count
             audit.record(
-                project=self.batch.project, by=self.batch.created_by, verb="import.refused", target=self.batch, bad=count
+                project=self.batch.project,
+                by=self.batch.created_by,
+                verb="import.refused",
+                target=self.batch,
+                bad=count,
             )
 
     @transaction.atomic
@@ -264,7 +269,12 @@ class ImportJob:
         hidden.filter(open_slots__gt=0).update(state=TaskState.OPEN)
         hidden.filter(open_slots=0).update(state=TaskState.COMPLETE)
         audit.record(
-            project=batch.project, by=batch.created_by, verb="import.add", target=batch, kind=batch.kind, added=batch.added
+            project=batch.project,
+            by=batch.created_by,
+            verb="import.add",
+            target=batch,
+            kind=batch.kind,
+            added=batch.added,
         )
         forget_file(batch)
 
@@ -290,7 +300,7 @@ class Writer:
         refused = [(bad.line, bad.problem) for bad in report.rejected]
         if self.batch.kind == "prompts":
             return Outcome(report.added, report.known, refused)
-        items = [
+        items: list[Item[Any]] = [
             Item(line, prompt_id, record)
             for (line, record), prompt_id in zip(good, report.prompt_ids, strict=True)
             if prompt_id is not None and not isinstance(record, PromptRecord)

@@ -207,7 +207,15 @@ def forget_staged_files() -> None:
 
 
 def import_file(
-    *, project: Project, kind: str, file: IO[bytes], filename: str, pool: str, source: str, by: Actor | None, **more: Any
+    *,
+    project: Project,
+    kind: str,
+    file: IO[bytes],
+    filename: str,
+    pool: str,
+    source: str,
+    by: Actor | None,
+    **more: Any,
 ) -> ImportBatch:
     """Import a file in this process and return its batch, for programs that have nothing else to do meanwhile.
 
@@ -243,7 +251,8 @@ def import_work_here(*, batch: ImportBatch, tell: Tell | None = None) -> ImportB
 
 
 def rejected_lines(batch: ImportBatch, most: int = 1000) -> list[dict[str, Any]]:
-    return list(batch.rejections.order_by("line", "id").values("line", "problem")[:most])
+    found = batch.rejections.order_by("line", "id").values_list("line", "problem")[:most]
+    return [{"line": line, "problem": problem} for line, problem in found]
 
 
 # --- Undoing -----------------------------------------------------------------------------------------

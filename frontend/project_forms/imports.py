@@ -24,7 +24,9 @@ class ImportForm(forms.Form):
 
     file = forms.FileField(
         label=_("File"),
-        help_text=_("JSONL (one JSON object a line), a JSON list, CSV with a header, or Parquet; also packed: .gz, .zst."),
+        help_text=_(
+            "JSONL (one JSON object a line), a JSON list, CSV with a header, or Parquet; also packed: .gz, .zst."
+        ),
     )
     kind = forms.ChoiceField(label=_("What is in it"), choices=ImportKind.choices)
     pool = forms.ChoiceField(
@@ -67,10 +69,10 @@ class ReadingForm(forms.Form):
         ),
     )
 
-    def __init__(self, batch: ImportBatch, columns: Sequence[str], suggested: dict[str, Any], *args: Any) -> None:
+    def __init__(self, batch: ImportBatch, columns: Sequence[str], suggested: dict[str, Any], data: Any = None) -> None:
         chosen = batch.mapping or suggested
         initial: dict[str, Any] = {FIELD + name: value for name, value in chosen.items()}
-        super().__init__(*args, initial={**initial, "format": batch.format, "accept_bad_lines": batch.accept_bad_lines})
+        super().__init__(data, initial={**initial, "format": batch.format, "accept_bad_lines": batch.accept_bad_lines})
         self.kind = batch.kind
         formats = [(found.name, found.label) for found in reversed(FORMATS) if batch.kind in found.kinds]
         choice = self.fields["format"]
@@ -82,7 +84,10 @@ class ReadingForm(forms.Form):
             self.fields[FIELD + mapping.COUNTS_FROM] = forms.ChoiceField(
                 label=_("Its numbers count from"),
                 required=False,
-                choices=[("1", _("1: 1 is the first answer, 2 the second, 0 a tie")), ("0", _("0: 0 is the first answer, 1 the second"))],
+                choices=[
+                    ("1", _("1: 1 is the first answer, 2 the second, 0 a tie")),
+                    ("0", _("0: 0 is the first answer, 1 the second")),
+                ],
             )
 
     def mapped_fields(self) -> list[forms.BoundField]:
@@ -118,6 +123,4 @@ def column_field(field: mapping.Field, columns: Sequence[str]) -> forms.Field:
             choices=choices,
             widget=forms.CheckboxSelectMultiple,
         )
-    return forms.ChoiceField(
-        label=field.label, help_text=field.help, required=False, choices=[*NO_COLUMN, *choices]
-    )
+    return forms.ChoiceField(label=field.label, help_text=field.help, required=False, choices=[*NO_COLUMN, *choices])

@@ -131,7 +131,9 @@ def import_start(request: HttpRequest, slug: str, batch_id: UUID) -> HttpRespons
     return project_page(request, access, "prompts", "prompts/preview.html", {**context, MAY_EDIT: True}, UNPROCESSABLE)
 
 
-def act(request: HttpRequest, slug: str, batch_id: UUID, service: Callable[..., ImportBatch], done: str) -> HttpResponse:
+def act(
+    request: HttpRequest, slug: str, batch_id: UUID, service: Callable[..., ImportBatch], done: str
+) -> HttpResponse:
     """Have the service do it, and say so on the page of the import that it answers with."""
     access = project_for(request.user, slug, Capability.EDIT_PROMPTS)
     batch = batch_for(access, batch_id)
@@ -147,7 +149,9 @@ def act(request: HttpRequest, slug: str, batch_id: UUID, service: Callable[..., 
 @login_required
 @require_POST
 def import_cancel(request: HttpRequest, slug: str, batch_id: UUID) -> HttpResponse:
-    return act(request, slug, batch_id, services.import_cancel, _("The import is being cancelled. Nothing of it stays."))
+    return act(
+        request, slug, batch_id, services.import_cancel, _("The import is being cancelled. Nothing of it stays.")
+    )
 
 
 @login_required

@@ -132,7 +132,11 @@ def test_an_import_is_sent_looked_at_started_followed_and_undone(ada: Membership
     assert sent.status_code == 202 and sent["Location"] == BASE + f"imports/{sent.json()['id']}/"
     one = f"imports/{sent.json()['id']}/"
     preview = program.get(one + "preview/").json()
-    assert (preview["columns"], preview["suggested_mapping"], preview["good"]) == (["question"], {"prompt": "question"}, 0)
+    assert (preview["columns"], preview["suggested_mapping"], preview["good"]) == (
+        ["question"],
+        {"prompt": "question"},
+        0,
+    )
     assert program.send("PATCH", one, mapping={"prompt": "nothing", "poem": "x"}).status_code == 400
     assert program.send("PATCH", one, mapping={"prompt": "question"}).json()["format"] == "mapping"
     preview = program.get(one + "preview/").json()

@@ -1,4 +1,4 @@
-"""An import as a job: claimed once, resumed wherever it was killed, seen whole or not at all, cancelled without a trace."""
+"""An import as a job: claimed once, resumed wherever it was killed, seen whole or not at all, gone without a trace."""
 
 from __future__ import annotations
 
@@ -208,7 +208,9 @@ def test_what_was_taken_over_from_an_undone_import_survives_a_cancelled_one(proj
     first = imports.import_work_here(batch=queued(project, "rankings", *rows))
     imports.import_undo(batch=first, by=None)
     batch = queued(project, "rankings", *rows)
-    importing.import_run(fence=claim(), tell=lambda now: now.phase == "write" and imports.import_cancel(batch=batch, by=None))
+    importing.import_run(
+        fence=claim(), tell=lambda now: now.phase == "write" and imports.import_cancel(batch=batch, by=None)
+    )
     assert (Ranking.objects.count(), Ranking.objects.filter(is_current=True).count()) == (6, 0)
     again = imports.import_work_here(batch=queued(project, "rankings", *rows))
     assert (again.added, Ranking.objects.filter(is_current=True).count()) == (6, 6)

@@ -30,11 +30,11 @@ from annotation.models import (
     Task,
     TaskResponse,
 )
-from annotation.selectors.rows import demonstration_rows, prompt_rows, ranking_rows
 from annotation.selectors.imports import Preview, import_preview
+from annotation.selectors.rows import demonstration_rows, prompt_rows, ranking_rows
 from annotation.services.imports import BadLines, import_file, import_stage, import_undo, rejected_lines
-from annotation.staging import blocks_of
 from annotation.services.tasks import demonstration_tasks_create
+from annotation.staging import blocks_of
 from tests.annotation.races import together
 from tests.factories import ProjectFactory, ResponseFactory, lease
 

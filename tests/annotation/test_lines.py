@@ -245,7 +245,9 @@ def test_what_json_writes_is_read_back(rows: list[dict[str, object]]) -> None:
 
 
 def test_a_name_that_comes_twice_in_one_object_is_refused() -> None:
-    lines = list(read_lines(io.BytesIO(b'{"prompt": "a", "prompt": "b"}\n{"a": {"b": 1, "b": 2}}\n{"prompt": "c"}'), "x.jsonl"))
+    lines = list(
+        read_lines(io.BytesIO(b'{"prompt": "a", "prompt": "b"}\n{"a": {"b": 1, "b": 2}}\n{"prompt": "c"}'), "x.jsonl")
+    )
     assert ["comes twice" in line.problem for line in lines] == [True, True, False]
 
 
@@ -256,7 +258,11 @@ def test_utf_16_without_a_mark_is_named() -> None:
 
 @pytest.mark.parametrize("delimiter", [";", "\t", ","])
 def test_the_delimiter_is_told_by_the_header(delimiter: str) -> None:
-    text = delimiter.join(["prompt", "category"]) + "\n" + delimiter.join(["Why; not?" if delimiter != ";" else "Why?", "chat"])
+    text = (
+        delimiter.join(["prompt", "category"])
+        + "\n"
+        + delimiter.join(["Why; not?" if delimiter != ";" else "Why?", "chat"])
+    )
     (line,) = read_lines(io.BytesIO(text.encode()), "x.csv")
     assert line.row is not None and line.row["category"] == "chat"
 

@@ -64,7 +64,17 @@ def test_which_is_better_is_told_in_many_ways(choice: Any, first: str, ranks: li
 
 
 def test_ranks_and_scores_by_column_or_by_list_and_missing_answers_left_out() -> None:
-    row = {"q": "Q", "a": "A", "d": "", "c": "C", "sa": "0.1", "sb": "", "sc": 7, "list": '["A", "B"]', "ranks": "[2, 1]"}
+    row = {
+        "q": "Q",
+        "a": "A",
+        "d": "",
+        "c": "C",
+        "sa": "0.1",
+        "sb": "",
+        "sc": 7,
+        "list": '["A", "B"]',
+        "ranks": "[2, 1]",
+    }
     scores = {"prompt": "q", "answers": ["a", "b", "c"], "scores": ["sa", "sb", "sc"]}
     (record,) = records("rankings", row, scores)
     assert [(answer.text, answer.rank) for answer in record.answers] == [("A", 2), ("C", 1)]
@@ -76,7 +86,13 @@ def test_ranks_and_scores_by_column_or_by_list_and_missing_answers_left_out() ->
 
 def test_nested_columns_messages_and_pairs() -> None:
     row = {
-        "data": {"turns": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}, {"from": "human", "value": "Why?"}]},
+        "data": {
+            "turns": [
+                {"from": "human", "value": "Hi"},
+                {"from": "gpt", "value": "Ho"},
+                {"from": "human", "value": "Why?"},
+            ]
+        },
         "best": "Air.",
         "who": 7,
     }
@@ -108,16 +124,27 @@ def test_a_mapping_that_says_too_little_or_too_much_is_refused(kind: str, mappin
         checked(kind, mapping)
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.sampled_from(["[1]", '{"a":1}', "[["])
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from(["[1]", '{"a":1}', "[["])
+)
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "a"]), inner), max_leaves=6
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "a"]), inner),
+    max_leaves=6,
 )
 columns = st.sampled_from(["a", "b", "c", "a.b", "none"])
 
 
 @settings(max_examples=150, deadline=None)
 @given(kind=st.sampled_from(KINDS), row=st.dictionaries(st.sampled_from(["a", "b", "c"]), values), data=st.data())
-def test_whatever_a_row_holds_a_mapping_makes_records_or_sentences(kind: str, row: dict[str, Any], data: st.DataObject) -> None:
+def test_whatever_a_row_holds_a_mapping_makes_records_or_sentences(
+    kind: str, row: dict[str, Any], data: st.DataObject
+) -> None:
     mapping = {
         field.name: data.draw(st.lists(columns, min_size=1, max_size=3) if field.is_list else columns)
         for field in fields_of(kind)

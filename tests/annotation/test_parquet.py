@@ -72,7 +72,9 @@ def harmed(whole: bytes) -> Iterator[tuple[str, bytes]]:
     yield "noise in the footer", whole[:-200] + os.urandom(180) + whole[-20:]
 
 
-@pytest.mark.parametrize("name", ["cut off", "no footer", "a footer of 2 GB", "noise in the pages", "noise in the footer"])
+@pytest.mark.parametrize(
+    "name", ["cut off", "no footer", "a footer of 2 GB", "noise in the pages", "noise in the footer"]
+)
 def test_a_damaged_file_gets_a_sentence(whole: bytes, name: str) -> None:
     with pytest.raises(ImportProblem, match="Parquet file"):
         read(io.BytesIO(dict(harmed(whole))[name]))

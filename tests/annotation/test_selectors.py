@@ -15,8 +15,8 @@ from django.utils import timezone
 from annotation.access import projects_of
 from annotation.models import AuditEvent, Membership, Project, User
 from annotation.selectors.audit import audit_events
-from annotation.selectors.members import members
 from annotation.selectors.imports import import_batches
+from annotation.selectors.members import members
 from annotation.selectors.prompts import prompts_list, responses_of
 from annotation.services import audit
 from annotation.services.accounts import imported_labeler

@@ -1,4 +1,4 @@
-"""Importing in the browser: sent, shown as it will be, started, followed, and the report of what became of its lines."""
+"""Importing in the browser: sent, shown as it will be, started, followed, and a report of what became of its lines."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ def test_columns_of_unknown_names_are_guessed_changed_and_kept_for_the_next_file
 def test_a_mapping_that_says_too_little_is_refused_in_words(scene: Scene, as_: As) -> None:
     client = as_(scene.ada)
     batch = send(client, scene, SimpleUploadedFile("x.csv", b"a,b\n1,2\n"), kind="demonstrations")
-    response = client.post(page(scene, "import_start", batch.pk), {"do": "start", "format": "mapping", "map_prompt": "a"})
+    response = client.post(
+        page(scene, "import_start", batch.pk), {"do": "start", "format": "mapping", "map_prompt": "a"}
+    )
     assert response.status_code == 422 and "which column is the answer" in response.content.decode()
     batch.refresh_from_db()
     assert batch.state == "staged"

@@ -32,7 +32,9 @@ class Command(BaseCommand):
         parser.add_argument("--project", required=True, help="its slug, as in its address")
         parser.add_argument("--kind", required=True, choices=ImportKind.values)
         parser.add_argument("--source", required=True, help="where the data is from; kept")
-        parser.add_argument("--pool", choices=Pool.values, help="for rows that name none (sft, or rm for what is ranked)")
+        parser.add_argument(
+            "--pool", choices=Pool.values, help="for rows that name none (sft, or rm for what is ranked)"
+        )
         parser.add_argument("--format", default="", choices=["", *(found.name for found in FORMATS)])
         parser.add_argument(
             "--map", action="append", default=[], metavar="FIELD=COLUMN", help="once a column; prompt=question"
@@ -41,7 +43,9 @@ class Command(BaseCommand):
         parser.add_argument("--consent", default="")
         parser.add_argument("--good-lines", action="store_true", help="import the good lines even if others are bad")
         parser.add_argument("--by", help="the username of whoever imports, for the audit log")
-        parser.add_argument("--preview", action="store_true", help="show the first rows as they will be, import nothing")
+        parser.add_argument(
+            "--preview", action="store_true", help="show the first rows as they will be, import nothing"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -332,7 +332,7 @@ def test_kill_9_of_the_process_loses_no_row_and_doubles_none(
     live_processes: LiveProcesses, project: Project, tmp_path: Path
 ) -> None:
     """A real process is killed while it writes; a Celery worker, woken by the sweep, brings the rest."""
-    count = 12_000
+    count = 6_000
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Question {number}?"}) + "\n" for number in range(count)))
     arguments = ["import_data", str(path), "--project", project.slug, "--kind", "prompts", "--source", "a file"]

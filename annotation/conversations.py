@@ -30,13 +30,14 @@ class ConversationProblem(PlackettError):
     """Text or messages that can't be a prompt or an answer."""
 
 
-def clean_text(text: object, *, what: object = "", limit: int = MAX_CHARACTERS, may_be_empty: bool = False) -> str:
+def clean_text(text: object, *, what: object = None, limit: int = MAX_CHARACTERS, may_be_empty: bool = False) -> str:
     """Return the text with Unix line ends, or refuse what no answer may hold: emptiness, NUL, too much.
 
     Forms send CRLF by their standard; kept as it is, it would make one text two. what: how a refusal calls it; it is
     turned into words only then.
     """
-    what = what or THE_TEXT
+    if what is None:
+        what = THE_TEXT
     if not isinstance(text, str):
         raise ConversationProblem(
             _("%(what)s is %(kind)s, not text; write it in quotes") % {"what": what, "kind": _kind(text)}

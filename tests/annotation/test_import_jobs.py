@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import sys
@@ -38,6 +39,7 @@ from annotation.services.import_claims import Fence, import_claim, import_hold, 
 from annotation.services.prompts import PromptRow, prompts_add
 from annotation.staging import blocks_of, blocks_of_path, staged_path
 from tests.conftest import LiveProcesses, wait_for
+from tests.factories import lease
 
 TABLES = (Prompt, Response, Task, TaskResponse, Assignment, Demonstration, Ranking, RankedResponse)
 pytestmark = pytest.mark.django_db
@@ -255,6 +257,46 @@ def test_a_file_that_was_changed_or_lost_in_the_store_is_refused(project: Projec
         path.write_bytes(harm) if harm else path.unlink()
         batch = imports.import_work_here(batch=batch)
         assert batch.state == "failed" and words in batch.message
+
+
+DEEP = b"[" * 10_000 + b"]" * 10_000
+HOSTILE = [
+    ("bomb.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' + b" " * (64 << 20)), "failed", "more than 200 times"),
+    ("two.jsonl", '{"prompt": "Ä"}'.encode("utf-16"), "failed", "UTF-16"),
+    ("list.json", b'[{"prompt": "a"}, ' + DEEP + b"]", "failed", "nested too deeply"),
+    ("deep.jsonl", b'{"prompt": "a"}\n{"prompt": ' + DEEP + b"}", "refused", "nested too deeply"),
+    ("latin.jsonl", '{"prompt": "a"}\n{"prompt": "é"}'.encode("latin-1"), "refused", "not UTF-8"),
+    ("nul.jsonl", b'{"prompt": "a"}\n{"prompt": "b\\u0000"}', "refused", "NUL"),
+    ("half.jsonl", b'{"prompt": "a"}\n{"prompt": "\\ud800"}', "refused", "surrogate"),
+    ("nan.jsonl", b'{"prompt": "a"}\n{"prompt": NaN}', "refused", "NaN"),
+    ("digits.jsonl", b'{"prompt": "a"}\n{"prompt": ' + b"9" * 10_000 + b"}", "refused", "too long"),
+    ("long.jsonl", b'{"prompt": "a"}\n{"prompt": "' + b"x" * 2_000_001 + b'"}', "refused", "longer than 2 MB"),
+    ("cut.parquet", b"PAR1" + b"x" * 50, "failed", "Parquet"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "state", "words"), HOSTILE, ids=[name for name, *_rest in HOSTILE])
+def test_a_hostile_file_gets_a_sentence_and_leaves_nothing(
+    project: Project, name: str, data: bytes, state: str, words: str
+) -> None:
+    before = sizes()
+    batch = imports.import_stage(
+        project=project, kind="prompts", blocks=[data], filename=name, pool="sft", source="a foe", by=None
+    )
+    batch = imports.import_work_here(batch=imports.import_start(batch=batch, by=None))
+    told = batch.message or imports.rejected_lines(batch)[0]["problem"]
+    assert (batch.state, words in told, sizes()) == (state, True, before), told
+
+
+def test_answers_to_be_ranked_are_undone_where_nobody_has_begun(project: Project, alice: Membership) -> None:
+    batch = imports.import_work_here(batch=queued(project, "answers", judged(1), judged(2)))
+    lease(alice)
+    imports.import_undo(batch=batch, by=None)
+    assert sorted(Task.objects.values_list("state", flat=True)) == ["open", "withdrawn"]
+    assert Prompt.objects.filter(withdrawn_at=None).count() == 1
+    again = imports.import_work_here(batch=queued(project, "answers", judged(1), judged(2)))
+    assert (again.added, again.known) == (1, 1)
+    assert list(Task.objects.values_list("state", flat=True)) == ["open", "open"]
 
 
 def test_an_upload_beyond_the_limit_is_not_kept(project: Project) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from annotation.formats import recognise
+from annotation.formats import format_named, recognise
 from annotation.import_reading import row_records
 from annotation.records import DemonstrationRecord, PromptRecord, RankingRecord
+from tests.annotation.test_formats import replaced
 
 WHY = [{"role": "user", "content": "Why?"}]
 
@@ -277,3 +280,21 @@ def test_published_demonstrations_and_their_prompts(row: dict[str, Any]) -> None
     assert (record.text, record.prompt.messages) == ("A", WHY)
     ((prompt, problem),) = row_records("prompts", row, recognise(row))
     assert isinstance(prompt, PromptRecord) and prompt.messages == WHY, problem
+
+
+PUBLISHED = [*(row for _name, row, _said in RANKED), {**STUDIO, "annotations": []}, HH, *TEXTS]
+
+
+@st.composite
+def disturbed(draw: st.DrawFn) -> tuple[dict[str, Any], Any]:
+    row = draw(st.sampled_from(PUBLISHED))
+    return row, replaced(draw, row)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(case=disturbed(), kind=st.sampled_from(["prompts", "demonstrations", "rankings", "answers"]))
+def test_disturbed_in_any_place_a_row_is_records_or_sentences(case: tuple[dict[str, Any], Any], kind: str) -> None:
+    row, other = case
+    for format in {recognise(row).name, recognise(other).name if isinstance(other, dict) else recognise(row).name}:
+        for record, problem in row_records(kind, other if isinstance(other, dict) else {}, format_named(format)):
+            assert record is not None or problem

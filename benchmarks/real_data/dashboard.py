@@ -167,7 +167,8 @@ class Dashboard:
     ) -> Page:
         """Open a page, change some fields of the form that has `field_name`, send it and follow.
 
-        to: where the form goes, if not to its own page. A change to None unticks a box. A refused form comes back with 422, which is an error unless expected.
+        to: where the form goes, if not to its own page. A change to None unticks a box. A refused form comes back with
+        422, which is an error unless expected.
         """
         form = form_with(self.get(path).text, field_name)
         values = dict(form.values)

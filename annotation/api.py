@@ -17,18 +17,16 @@ from rest_framework.response import Response as ApiResponse
 from annotation.access import assignment_for, labeler_for, projects_of
 from annotation.api_base import PROBLEMS, Acknowledge, Pages, ProjectView, Scope, actor
 from annotation.fields import Category
-from annotation.models import ApiToken, Assignment, ImportBatch, Membership, Project, Prompt, TaskKind
+from annotation.models import ApiToken, Assignment, Membership, Project, Prompt, TaskKind
 from annotation.models.tasks import WRITTEN
 from annotation.roles import Capability
 from annotation.selectors import rows
-from annotation.selectors.prompts import import_batches, prompts_list
+from annotation.selectors.prompts import prompts_list
 from annotation.serializers import (
     AddReportSerializer,
     AssignmentSerializer,
     DemonstrationRow,
     DraftSerializer,
-    ImportBatchSerializer,
-    ImportSerializer,
     LabelSerializer,
     LeaseSerializer,
     ProjectSerializer,
@@ -41,7 +39,6 @@ from annotation.serializers import (
     SkipSerializer,
     SubmissionSerializer,
 )
-from annotation.services.imports import BadLines, import_file
 from annotation.services.labels import LabelError, RankedItem, demonstration_submit, ranking_submit
 from annotation.services.prompt_writing import written_prompt_submit
 from annotation.services.prompts import PromptRow, prompts_add
@@ -118,46 +115,6 @@ class PromptDetail(ProjectView):
         """One prompt."""
         prompt = get_object_or_404(prompts_list(self.access.project, withdrawn=None), pk=id)
         return ApiResponse(PromptSerializer(prompt).data)
-
-
-class Imports(ProjectView, ListAPIView):
-    """Files that were brought in, newest first."""
-
-    allowed = {
-        "GET": (Capability.READ_PROMPTS, Scope.READ),
-        "POST": (Capability.EDIT_PROMPTS, Scope.WRITE_PROMPTS),
-    }
-    serializer_class = ImportBatchSerializer
-
-    class NewestFirst(Pages):
-        ordering = "-id"
-
-    pagination_class = NewestFirst
-
-    def get_queryset(self) -> QuerySet[ImportBatch]:
-        return import_batches(self.access.project)
-
-    @extend_schema(responses={200: ImportBatchSerializer(many=True), **PROBLEMS})
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> ApiResponse:
-        return self.list(request, *args, **kwargs)
-
-    @extend_schema(
-        request={"multipart/form-data": ImportSerializer}, responses={201: ImportBatchSerializer, **PROBLEMS}
-    )
-    def post(self, request: Request, slug: str) -> ApiResponse:
-        """Bring in a JSONL or CSV file; the same file twice adds nothing. With bad lines it changes nothing and names
-        them, unless `accept_bad_lines` is true: then the good lines are added."""
-        asked = ImportSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        data = asked.validated_data
-        try:
-            batch = import_file(
-                project=self.access.project, filename=data["file"].name, by=actor(request), **dict(data)
-            )
-        except BadLines as problem:
-            report = {"detail": problem.message, "rejected": problem.rejected}
-            return ApiResponse(report, status=status.HTTP_400_BAD_REQUEST)
-        return ApiResponse(ImportBatchSerializer(batch).data, status=status.HTTP_201_CREATED)
 
 
 class LabelRows(ProjectView):

@@ -2,14 +2,21 @@
 
 from django.urls import path
 
-from annotation import api, api_feedback, api_forms, api_queue
+from annotation import api, api_feedback, api_forms, api_imports, api_queue
 
 app_name = "annotation"
 urlpatterns = [
     path("projects/", api.Projects.as_view(), name="projects"),
     path("projects/<slug:slug>/prompts/", api.Prompts.as_view(), name="prompts"),
     path("projects/<slug:slug>/prompts/<uuid:id>/", api.PromptDetail.as_view(), name="prompt"),
-    path("projects/<slug:slug>/imports/", api.Imports.as_view(), name="imports"),
+    path("projects/<slug:slug>/imports/", api_imports.Imports.as_view(), name="imports"),
+    path("projects/<slug:slug>/imports/<uuid:id>/", api_imports.ImportDetail.as_view(), name="import"),
+    path("projects/<slug:slug>/imports/<uuid:id>/preview/", api_imports.ImportPreview.as_view(), name="import_preview"),
+    path("projects/<slug:slug>/imports/<uuid:id>/bad-lines/", api_imports.BadLines.as_view(), name="import_bad_lines"),
+    path("projects/<slug:slug>/imports/<uuid:id>/start/", api_imports.ImportStart.as_view(), name="import_start"),
+    path("projects/<slug:slug>/imports/<uuid:id>/cancel/", api_imports.ImportCancel.as_view(), name="import_cancel"),
+    path("projects/<slug:slug>/imports/<uuid:id>/good-lines/", api_imports.ImportGood.as_view(), name="import_good"),
+    path("projects/<slug:slug>/imports/<uuid:id>/undo/", api_imports.ImportUndo.as_view(), name="import_undo"),
     path("projects/<slug:slug>/demonstrations/", api.Demonstrations.as_view(), name="demonstrations"),
     path("projects/<slug:slug>/rankings/", api.Rankings.as_view(), name="rankings"),
     path("projects/<slug:slug>/queue/", api_queue.QueueHealth.as_view(), name="queue"),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import TypedDict
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from annotation.errors import PlackettError
 
 MAX_CHARACTERS = 100_000
 MAX_MESSAGES = 200
 ROLES = ("system", "user", "assistant")
+THE_PROMPT = gettext_lazy("the prompt")
+THE_TEXT = gettext_lazy("the text")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Message(TypedDict):
@@ -25,17 +30,19 @@ class ConversationProblem(PlackettError):
     """Text or messages that can't be a prompt or an answer."""
 
 
-def clean_text(text: object, *, what: str = "", limit: int = MAX_CHARACTERS, may_be_empty: bool = False) -> str:
+def clean_text(text: object, *, what: object = None, limit: int = MAX_CHARACTERS, may_be_empty: bool = False) -> str:
     """Return the text with Unix line ends, or refuse what no answer may hold: emptiness, NUL, too much.
 
-    Forms send CRLF by their standard; kept as it is, it would make one text two.
+    Forms send CRLF by their standard; kept as it is, it would make one text two. what: how a refusal calls it; it is
+    turned into words only then.
     """
-    what = what or _("the text")
+    if what is None:
+        what = THE_TEXT
     if not isinstance(text, str):
         raise ConversationProblem(
             _("%(what)s is %(kind)s, not text; write it in quotes") % {"what": what, "kind": _kind(text)}
         )
-    cleaned = text.replace("\r\n", "\n").replace("\r", "\n")
+    cleaned = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
     if not cleaned.strip() and not may_be_empty:
         raise ConversationProblem(_("%(what)s is empty; write something") % {"what": what})
     if len(cleaned) > limit:
@@ -47,7 +54,7 @@ def clean_text(text: object, *, what: str = "", limit: int = MAX_CHARACTERS, may
         raise ConversationProblem(
             _("%(what)s holds a NUL character, which no database keeps; remove it") % {"what": what}
         )
-    if any("\ud800" <= character <= "\udfff" for character in cleaned):
+    if not cleaned.isascii() and SURROGATE.search(cleaned):
         raise ConversationProblem(
             _("%(what)s holds half of a Unicode pair (a lone surrogate); save the file as UTF-8 again") % {"what": what}
         )
@@ -82,7 +89,7 @@ def clean_messages(messages: object, *, ends_with: str = "user") -> list[Message
 
 def prompt_of_text(text: object) -> list[Message]:
     """Return the conversation of a prompt that is one text: a single turn by the user."""
-    return [Message(role="user", content=clean_text(text, what=_("the prompt")))]
+    return [Message(role="user", content=clean_text(text, what=THE_PROMPT))]
 
 
 def instruction_text(instruction: object, context: object = "") -> str:
@@ -123,9 +130,17 @@ def _clean_message(message: object, number: int) -> Message:
             _("message %(number)s has the role %(role)s; it must be one of %(known)s")
             % {"number": number, "role": _shown(role), "known": ", ".join(ROLES)}
         )
-    return Message(
-        role=str(role), content=clean_text(message.get("content"), what=_("message %(number)s") % {"number": number})
-    )
+    return Message(role=str(role), content=clean_text(message.get("content"), what=MessageName(number)))
+
+
+class MessageName:
+    """What a refusal calls a message, in the reader's language."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __str__(self) -> str:
+        return _("message %(number)s") % {"number": self.number}
 
 
 def _check_turns(messages: Sequence[Message], ends_with: str) -> None:

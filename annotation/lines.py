@@ -1,5 +1,5 @@
-"""Files of rows, JSONL, a JSON list or CSV, also packed, read as a stream: one row in memory at a time, every refusal
-with its line number.
+"""Files of rows, JSONL, a JSON list, CSV or Parquet, also packed, read as a stream: one row in memory at a time, every
+refusal with its line number.
 
 Pure: no table, no Django. Whatever the bytes are, what comes out is lines, or an ImportProblem.
 """
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, Any, NoReturn
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from annotation.errors import ImportProblem
+from annotation.parquet import MAGIC, ParquetText
 from annotation.unpacking import unpacked
 
 MAX_LINE_BYTES = 2_000_000
@@ -25,14 +28,19 @@ MAX_COLUMNS = 200
 LOOKED_AT = 4096
 LIST_BLOCK = 65_536
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-CSV_ENDINGS = (".csv",)
+CSV_ENDINGS = (".csv", ".tsv")
+DELIMITERS = ",;\t"
+TICK_ROWS = 10_000
 JSON_COLUMNS = frozenset({"messages", "completions", "ranks", "flags", "ratings"})
 NEEDED_COLUMNS = ("prompt", "messages", "instruction", "chosen")
 
 # How other kinds of file begin, so that they are named instead of failing at their first byte.
 SIGNATURES = (
     (b"PK\x03\x04", gettext_lazy("is a ZIP or Excel file. Save the sheet as CSV in UTF-8, or unpack it")),
-    (b"PAR1", gettext_lazy("is a Parquet file. Write it as JSONL first")),
+    (b"\x89HDF", gettext_lazy("is an HDF5 file. Write it as JSONL or Parquet")),
+    (b"%PDF", gettext_lazy("is a PDF file. Write it as JSONL or CSV")),
+    (b"ARROW1", gettext_lazy("is an Arrow file. Write it as Parquet")),
+    (b"SQLite format 3", gettext_lazy("is a SQLite database. Export the table as CSV or JSONL")),
     (b"\xff\xfe", gettext_lazy("is in UTF-16. Save it as UTF-8")),
     (b"\xfe\xff", gettext_lazy("is in UTF-16. Save it as UTF-8")),
 )
@@ -47,21 +55,68 @@ class Line:
     problem: str = ""
 
 
-def read_lines(file: IO[bytes], filename: str) -> Iterator[Line]:
-    """Yield the file's rows in order, empty lines left out.
+def read_lines(
+    file: IO[bytes],
+    filename: str,
+    *,
+    skip: int = 0,
+    any_columns: bool = False,
+    tick: Callable[[], object] = lambda: None,
+) -> Iterator[Line]:
+    """Yield the file's rows in order, empty lines left out, the first `skip` of them too.
 
+    any_columns: CSV columns need not have names that we know, since a mapping says what they are.
+    tick: called now and then while rows are skipped.
     Raises: ImportProblem where the file as a whole can't be read; a single bad line is yielded with its problem.
     """
     stream = unpacked(file)
     first = stream.peek(LOOKED_AT)
     if not first:
         raise ImportProblem(_("The file is empty."))
+    if first.startswith(MAGIC):
+        return skipped(parquet_rows(file), skip, tick)
     check_signature(first)
     if is_csv(first, filename):
-        return csv_rows(raw_lines(stream))
+        return skipped(csv_rows(raw_lines(stream), delimiter_of(first), any_columns), skip, tick)
     if first.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"["):
-        return list_rows(stream)
-    return json_rows(raw_lines(stream))
+        return skipped(list_rows(stream), skip, tick)
+    return json_rows(full_lines(raw_lines(stream), skip, tick))
+
+
+def parquet_rows(file: IO[bytes]) -> Iterator[Line]:
+    """The rows of a Parquet file, numbered from 1."""
+    file.seek(0)
+    if not file.read(len(MAGIC)).startswith(MAGIC):
+        raise ImportProblem(_("This Parquet file is packed once more. Unpack it, then import it again."))
+    text = ParquetText(file)
+    try:
+        yield from json_rows(raw_lines(io.BufferedReader(text, LIST_BLOCK)))
+    finally:
+        text.close()
+
+
+def skipped(lines: Iterator[Line], skip: int, tick: Callable[[], object]) -> Iterator[Line]:
+    """The lines after the first so many, which are read all the same."""
+    for number, _line in enumerate(islice(lines, skip)):
+        if number % TICK_ROWS == 0:
+            tick()
+    return lines
+
+
+def full_lines(
+    lines: Iterator[tuple[int, bytes]], skip: int, tick: Callable[[], object]
+) -> Iterator[tuple[int, bytes]]:
+    """Lines that hold something, after the first so many, which nobody parses again."""
+    for number, raw in lines:
+        text = raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw
+        if not text.strip():
+            continue
+        if skip:
+            skip -= 1
+            if skip % TICK_ROWS == 0:
+                tick()
+            continue
+        yield number, raw
 
 
 def raw_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -83,11 +138,15 @@ def check_signature(first: bytes) -> None:
     for signature, words in SIGNATURES:
         if first.startswith(signature):
             raise ImportProblem(_("This file %(words)s, then import it again.") % {"words": words})
+    if first.count(0) * 5 > len(first):
+        raise ImportProblem(
+            _("This file holds NUL bytes: it is in UTF-16, or no text at all. Save it as UTF-8, then import it again.")
+        )
 
 
 def is_csv(first: bytes, filename: str) -> bool:
     """By its name, or where that says nothing, by its first character."""
-    name = filename.lower().removesuffix(".gz").removesuffix(".zst")
+    name = filename.lower().removesuffix(".gz").removesuffix(".zst").removesuffix(".zstd")
     if name.endswith(CSV_ENDINGS):
         return True
     if name.endswith((".jsonl", ".ndjson", ".json")):
@@ -165,10 +224,12 @@ class ListText:
         not parsed again and again."""
         while True:
             try:
-                value, end = JSON.raw_decode(self.text)
+                value, end = WHOLE_JSON.raw_decode(self.text)
             except json.JSONDecodeError as problem:
                 if self.ended or len(self.text) > MAX_LINE_BYTES:
                     raise self.unreadable(f"{problem.msg}") from None
+            except ImportProblem as problem:
+                raise self.unreadable(problem.message) from None
             except RecursionError:
                 raise self.unreadable(_("it is nested too deeply")) from None
             except ValueError:  # a number of thousands of digits
@@ -219,7 +280,7 @@ class ListText:
 def parse_json(text: str) -> Any:
     """Parse JSON as its standard has it; whatever is wrong with it is an ImportProblem."""
     try:
-        return json.loads(text, parse_constant=refuse_constant)
+        return WHOLE_JSON.decode(text)
     except RecursionError:
         raise ImportProblem(_("the JSON is nested too deeply")) from None
     except json.JSONDecodeError as problem:
@@ -233,20 +294,36 @@ def refuse_constant(name: str) -> NoReturn:
     raise ImportProblem(_("the line holds %(name)s, which is not JSON; write a number or null") % {"name": name})
 
 
-JSON = json.JSONDecoder(parse_constant=refuse_constant)
+def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names are all different: of a name that comes twice nobody knows which value was meant."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _value in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ImportProblem(_("the name %(name)s comes twice in one object; remove one") % {"name": f"{twice!r:.40}"})
+    return made
+
+
+WHOLE_JSON = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=refuse_twice)
 
 
 # --- CSV -------------------------------------------------------------------------------------------
 
 
-def csv_rows(lines: Iterator[tuple[int, bytes]]) -> Iterator[Line]:
+def delimiter_of(first: bytes) -> str:
+    """What stands between the names of the header: a comma, or as many spreadsheets write, a semicolon or a tab."""
+    header = first.split(b"\n", 1)[0].decode(errors="replace")
+    return max(DELIMITERS, key=header.count)
+
+
+def csv_rows(lines: Iterator[tuple[int, bytes]], delimiter: str = ",", any_columns: bool = False) -> Iterator[Line]:
     """Yield the rows below the header. Cells are text, whatever they look like; empty ones count as missing.
 
     A byte that can't be read stops a CSV file as a whole: a quote that it hid could have joined the lines around it.
     """
     # The limit is the process's own; it only ever grows to what one of our lines may hold.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
-    reader = csv.reader(decoded(lines), strict=True)
+    reader = csv.reader(decoded(lines), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     begins = 1
     while True:
@@ -261,7 +338,7 @@ def csv_rows(lines: Iterator[tuple[int, bytes]]) -> Iterator[Line]:
             ) from None
         if any(cell.strip() for cell in cells):
             if header is None:
-                header = check_header(cells)
+                header = check_header(cells, any_columns)
             else:
                 yield csv_row(begins, header, cells)
         begins = reader.line_num + 1
@@ -279,14 +356,14 @@ def decoded(lines: Iterator[tuple[int, bytes]]) -> Iterator[str]:
             ) from None
 
 
-def check_header(cells: list[str]) -> list[str]:
+def check_header(cells: list[str], any_columns: bool = False) -> list[str]:
     header = [cell.strip().lower() for cell in cells]
     if len(header) > MAX_COLUMNS:
         raise ImportProblem(
             _("Line 1 has %(count)s columns; at most %(limit)s are read. Is this the right file?")
             % {"count": len(header), "limit": MAX_COLUMNS}
         )
-    if not set(header) & set(NEEDED_COLUMNS):
+    if not any_columns and not set(header) & set(NEEDED_COLUMNS):
         raise ImportProblem(
             _("Line 1 must name the columns, one of them being %(known)s. Add a header row.")
             % {"known": ", ".join(NEEDED_COLUMNS)}

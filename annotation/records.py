@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -50,6 +51,8 @@ class Work:
     started_at: datetime | None = None
     submitted_at: datetime | None = None
     active_seconds: float = 0.0
+    guideline: str = ""
+    """The name or version of the rules that it was made under, as the file has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,7 @@ class AnswerRecord:
     rating: int | None = None
     flags: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str, int]:
         return (text_hash(self.text), self.author, self.occurrence)
 
@@ -85,11 +88,20 @@ class RankingRecord:
     prompt_fields: dict[str, Any] = field(default_factory=dict)
 
 
-Record = PromptRecord | DemonstrationRecord | RankingRecord
+@dataclass(frozen=True, kw_only=True)
+class AnswersRecord:
+    """A prompt with answers that nobody has ranked yet."""
+
+    prompt: PromptRecord
+    answers: list[AnswerRecord]
+    purpose: str = "train"
+
+
+Record = PromptRecord | DemonstrationRecord | RankingRecord | AnswersRecord
 
 
 def record_of(kind: str, row: Row) -> Record:
-    """Return what a row says. kind: prompts, demonstrations or rankings.
+    """Return what a row says. kind: prompts, demonstrations, rankings or answers.
 
     Raises: ImportProblem, whatever the row holds.
     """
@@ -150,7 +162,7 @@ def demonstration_record(row: Row) -> DemonstrationRecord:
     return DemonstrationRecord(prompt=prompt, text=answer_text(answer, "the answer"), work=work_of(row))
 
 
-def answer_text(answer: object, what: str, *, may_be_empty: bool = False) -> str:
+def answer_text(answer: object, what: object, *, may_be_empty: bool = False) -> str:
     """An answer as text, or as messages of which the only one, or the last, is the assistant's."""
     if isinstance(answer, list):
         last = answer[-1] if answer else None
@@ -160,7 +172,7 @@ def answer_text(answer: object, what: str, *, may_be_empty: bool = False) -> str
     return clean_text(answer, what=what, may_be_empty=may_be_empty)
 
 
-def ranked_text(answer: object, what: str) -> str:
+def ranked_text(answer: object, what: object) -> str:
     """An answer to be ranked: models say nothing at times, and people rank that too."""
     return answer_text(answer, what, may_be_empty=True)
 
@@ -204,15 +216,7 @@ def shared_prompt(row: Row) -> list[Message]:
 
 
 def ranking_of_group(row: Row) -> RankingRecord:
-    completions = row["completions"]
-    if not isinstance(completions, list) or not all(isinstance(item, dict | str) for item in completions):
-        raise ImportProblem(_("completions must be a list of answers, each a text or an object with content"))
-    if not 2 <= len(completions) <= MAX_ANSWERS:
-        raise ImportProblem(
-            _("there are %(count)s answers; a ranking has 2 to %(limit)s")
-            % {"count": len(completions), "limit": MAX_ANSWERS}
-        )
-    items = [item if isinstance(item, dict) else {"content": item} for item in completions]
+    items = group_items(row)
     ranks = row.get("ranks")
     if ranks is None:
         ranks = [item.get("rank") for item in items]
@@ -256,8 +260,20 @@ def fields_of(row: Row) -> dict[str, Any]:
     return found
 
 
+def group_items(row: Row) -> list[dict[str, Any]]:
+    completions = row["completions"]
+    if not isinstance(completions, list) or not all(isinstance(item, dict | str) for item in completions):
+        raise ImportProblem(_("completions must be a list of answers, each a text or an object with content"))
+    if not 2 <= len(completions) <= MAX_ANSWERS:
+        raise ImportProblem(
+            _("there are %(count)s answers; a ranking has 2 to %(limit)s")
+            % {"count": len(completions), "limit": MAX_ANSWERS}
+        )
+    return [item if isinstance(item, dict) else {"content": item} for item in completions]
+
+
 def answer_record(item: Row, rank: Rank, place: int) -> AnswerRecord:
-    what = _("answer %(place)s") % {"place": place}
+    what = AnswerName(place)
     content = item.get("content") if item.get("content") is not None else item.get("text")
     author = short(item, "model", 200) or short(item, "author_name", 200)
     return AnswerRecord(
@@ -269,7 +285,17 @@ def answer_record(item: Row, rank: Rank, place: int) -> AnswerRecord:
     )
 
 
-def rating_of(item: Row, what: str) -> int | None:
+class AnswerName:
+    """What a refusal calls an answer, in the reader's language."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+
+    def __str__(self) -> str:
+        return _("answer %(place)s") % {"place": self.place}
+
+
+def rating_of(item: Row, what: object) -> int | None:
     rating = item.get("rating")
     if rating is None and isinstance(item.get("ratings"), Mapping):
         rating = item["ratings"].get("overall")
@@ -283,7 +309,7 @@ def rating_of(item: Row, what: str) -> int | None:
     return rating
 
 
-def flags_of(item: Row, what: str) -> tuple[str, ...]:
+def flags_of(item: Row, what: object) -> tuple[str, ...]:
     """Flags as a list of names, or as an object {name: true or false}."""
     flags = item.get("flags")
     if flags is None:
@@ -310,6 +336,12 @@ def as_presented(row: Row, items: list[dict[str, Any]], answers: list[AnswerReco
 
 
 def group_record(row: Row, prompt: PromptRecord, answers: list[AnswerRecord]) -> RankingRecord:
+    return RankingRecord(
+        prompt=prompt, answers=numbered_answers(answers), work=work_of(row), prompt_fields=fields_of(row)
+    )
+
+
+def numbered_answers(answers: list[AnswerRecord]) -> list[AnswerRecord]:
     """Number the answers that can't be told apart, and refuse a group in which nothing can."""
     if len({answer.text for answer in answers}) < 2:
         raise ImportProblem(_("all answers have the same text; there is nothing to rank"))
@@ -328,24 +360,51 @@ def group_record(row: Row, prompt: PromptRecord, answers: list[AnswerRecord]) ->
                 flags=answer.flags,
             )
         )
-    return RankingRecord(prompt=prompt, answers=numbered, work=work_of(row), prompt_fields=fields_of(row))
+    return numbered
+
+
+# --- Answers that are to be ranked -------------------------------------------------------------------
+
+
+def answers_record(row: Row) -> AnswersRecord:
+    """A prompt with its answers: completions, or the two of a pair. What is said of their order is left out."""
+    if row.get("completions") is not None:
+        items = group_items(row)
+        messages = prompt_messages(row)
+    elif row.get("chosen") is not None and row.get("rejected") is not None:
+        items = [{"content": row["chosen"]}, {"content": row["rejected"]}]
+        messages = prompt_messages(row) if has_prompt(row) else shared_prompt(row)
+    else:
+        raise ImportProblem(_("there are no answers to rank; give completions, a list of two or more"))
+    answers = [unranked(answer_record(item, None, place)) for place, item in enumerate(items, start=1)]
+    prompt = prompt_with(row, messages, source_id=short(row, "source_id", 200))
+    return AnswersRecord(prompt=prompt, answers=numbered_answers(answers), purpose=purpose_of(row))
+
+
+def unranked(answer: AnswerRecord) -> AnswerRecord:
+    return AnswerRecord(text=answer.text, author=answer.author)
 
 
 # --- What all labels say -----------------------------------------------------------------------------
 
 
 def work_of(row: Row) -> Work:
-    purpose = short(row, "purpose", 8) or "train"
-    if purpose not in {"train", "eval"}:
-        raise ImportProblem(_("the purpose is %(purpose)s; it must be train or eval") % {"purpose": repr(purpose)})
     started_at, submitted_at = moment(row, "started_at"), moment(row, "submitted_at")
     return Work(
         labeler=short(row, "labeler", 200),
-        purpose=purpose,
+        purpose=purpose_of(row),
+        guideline=short(row, "guideline", 120) or short(row, "guideline_version", 120),
         started_at=started_at,
         submitted_at=submitted_at,
         active_seconds=seconds(row),
     )
+
+
+def purpose_of(row: Row) -> str:
+    purpose = short(row, "purpose", 8) or "train"
+    if purpose not in {"train", "eval"}:
+        raise ImportProblem(_("the purpose is %(purpose)s; it must be train or eval") % {"purpose": repr(purpose)})
+    return purpose
 
 
 def moment(row: Row, name: str) -> datetime | None:
@@ -383,6 +442,8 @@ def short(row: Row, name: str, limit: int) -> str:
     value = row.get(name)
     if value is None or value == "":
         return ""
+    if isinstance(value, str) and len(value) <= limit and value.isascii() and value.isprintable() and value.strip():
+        return value.strip()
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value) if -(10**30) < value < 10**30 else None
     cleaned = clean_text(value, what=name, limit=limit).strip()
@@ -397,4 +458,5 @@ PARSERS: dict[str, Callable[[Row], Record]] = {
     "prompts": prompt_record,
     "demonstrations": demonstration_record,
     "rankings": ranking_record,
+    "answers": answers_record,
 }

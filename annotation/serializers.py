@@ -8,19 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from annotation.fields import HIGHEST_RATING, LOWEST_RATING, Category, SkipReason
-from annotation.formats import FORMATS
-from annotation.models import (
-    Assignment,
-    ImportBatch,
-    Origin,
-    Pool,
-    Project,
-    Prompt,
-    PromptStyle,
-    Purpose,
-    Split,
-    TaskKind,
-)
+from annotation.models import Assignment, Origin, Pool, Project, Prompt, PromptStyle, Purpose, Split, TaskKind
 from annotation.selectors.forms import form_in_hand
 
 
@@ -67,34 +55,6 @@ class AddReportSerializer(serializers.Serializer):
     added = serializers.IntegerField()
     known = serializers.IntegerField(help_text="Were here already")
     rejected = serializers.ListField(child=serializers.JSONField(), help_text="[{line, problem}]")
-
-
-class ImportSerializer(serializers.Serializer):
-    kind = serializers.ChoiceField(choices=["prompts", "demonstrations", "rankings"])
-    file = serializers.FileField()
-    pool = serializers.ChoiceField(choices=Pool.choices)
-    source = serializers.CharField(max_length=120, help_text="Where from")  # type: ignore[assignment]
-    format = serializers.ChoiceField(
-        choices=[found.name for found in FORMATS],
-        required=False,
-        default="",
-        allow_blank=True,
-        help_text="Recognised by the first row where it is not given",
-    )
-    licence = serializers.CharField(max_length=120, required=False, default="", allow_blank=True)
-    consent = serializers.CharField(required=False, default="", allow_blank=True)
-    accept_bad_lines = serializers.BooleanField(
-        default=False, help_text="Add the good lines of a file that has bad ones"
-    )
-
-
-class ImportBatchSerializer(serializers.ModelSerializer):
-    class Meta:
-        model = ImportBatch
-        fields = [
-            "id", "kind", "source", "licence", "filename", "sha256", "added", "known", "rejected", "rejected_count",
-            "created_at", "undone_at",
-        ]  # fmt: skip
 
 
 class PresentedResponse(serializers.Serializer):

@@ -16,6 +16,7 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 BLOCK = 65_536
 MOST_TIMES = 200  # text packs to a tenth, at best a hundredth, of its size; a bomb to a thousandth
 ALLOWED_ANYWAY = 16 * 2**20
+MOST_BYTES = 64 * 2**30  # what comes out of one packed file, whatever went in
 WINDOW = 128 * 2**20  # memory that a zstd file may ask for
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
 
@@ -106,5 +107,9 @@ class Unpacked(Stream):
             raise ImportProblem(
                 _("The file unpacks to more than %(times)s times its size, which text does not. Unpack it first.")
                 % {"times": MOST_TIMES}
+            )
+        if self.taken > MOST_BYTES:
+            raise ImportProblem(
+                _("The file unpacks to more than %(limit)s GB. Split it into several.") % {"limit": MOST_BYTES >> 30}
             )
         return block

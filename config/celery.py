@@ -43,5 +43,6 @@ def periodic(task: str, seconds: float) -> dict[str, Any]:
 
 app.conf.beat_schedule = {
     "wake workers for queued runs, reap lost leases": periodic("training.tasks.sweep", SWEEP_SECONDS),
+    "wake workers for queued imports, take back lost ones": periodic("annotation.tasks.import_sweep", SWEEP_SECONDS),
     "take the demo's next step": periodic("demo.tasks.advance", DEMO_SECONDS),
 }

@@ -52,7 +52,13 @@ PROMPTS = [
     path("prompts/paste/", prompts.prompts_paste, name="prompts_paste"),
     path("prompts/import/", imports.prompts_import, name="prompts_import"),
     path("prompts/imports/<uuid:batch_id>/", imports.import_report, name="import_report"),
-    path("prompts/imports/<uuid:batch_id>/bad-lines.csv", imports.import_report_file, name="import_report_file"),
+    path("prompts/imports/<uuid:batch_id>/live/", imports.import_live, name="import_live"),
+    path("prompts/imports/<uuid:batch_id>/start/", imports.import_start, name="import_start"),
+    path("prompts/imports/<uuid:batch_id>/cancel/", imports.import_cancel, name="import_cancel"),
+    path("prompts/imports/<uuid:batch_id>/good-lines/", imports.import_good, name="import_good"),
+    path(
+        "prompts/imports/<uuid:batch_id>/bad-lines.<slug:ending>", imports.import_report_file, name="import_report_file"
+    ),
     path("prompts/imports/<uuid:batch_id>/undo/", imports.import_undo, name="import_undo"),
     path("prompts/<uuid:prompt_id>/", prompts.prompt, name="prompt"),
     path("prompts/<uuid:prompt_id>/topics/", prompts.topics, name="prompt_topics"),

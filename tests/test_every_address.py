@@ -84,6 +84,10 @@ PAGES: dict[str, dict[str, str]] = {
     "prompts_import": {"GET": ADMIN, "POST": ADMIN},
     "import_report": {"GET": TEAM},
     "import_report_file": {"GET": TEAM},
+    "import_live": {"GET": TEAM},
+    "import_start": {"POST": ADMIN},
+    "import_cancel": {"POST": ADMIN},
+    "import_good": {"POST": ADMIN},
     "import_undo": {"POST": ADMIN},
     "prompt": {"GET": TEAM},
     "prompt_withdraw": {"POST": ADMIN},
@@ -114,6 +118,13 @@ API: dict[str, dict[str, str]] = {
     "annotation:prompts": {"GET": TEAM, "POST": ADMIN},
     "annotation:prompt": {"GET": TEAM},
     "annotation:imports": {"GET": TEAM, "POST": ADMIN},
+    "annotation:import": {"GET": TEAM, "PATCH": ADMIN},
+    "annotation:import_preview": {"GET": TEAM},
+    "annotation:import_bad_lines": {"GET": TEAM},
+    "annotation:import_start": {"POST": ADMIN},
+    "annotation:import_cancel": {"POST": ADMIN},
+    "annotation:import_good": {"POST": ADMIN},
+    "annotation:import_undo": {"POST": ADMIN},
     "annotation:demonstrations": {"GET": TEAM},
     "annotation:rankings": {"GET": TEAM},
     "annotation:queue": {"GET": "va"},
@@ -218,6 +229,11 @@ API_ROW = {
     "annotation:prompt": "prompt_id",
     "annotation:comments": "label_id",
     **dict.fromkeys(["annotation:question", "annotation:answer", "annotation:resolve"], "question_id"),
+    **dict.fromkeys(
+        ["annotation:import", "annotation:import_preview", "annotation:import_bad_lines", "annotation:import_start"],
+        "batch_id",
+    ),
+    **dict.fromkeys(["annotation:import_cancel", "annotation:import_good", "annotation:import_undo"], "batch_id"),
     "training:snapshot": "snapshot_id",
     "training:download": "snapshot_id",
     **dict.fromkeys(
@@ -266,6 +282,7 @@ def make_place(slug: str) -> Place:
         "snapshot_id": snapshot.pk,
         "split": "train",
         "form": "canonical",
+        "ending": "csv",
     }
     place = Place(project, members, ids)
     for letter in LABELERS:

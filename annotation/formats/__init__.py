@@ -12,9 +12,9 @@ from annotation.errors import ImportProblem
 from annotation.formats.alpaca import ALPACA
 from annotation.formats.base import Format, Row
 from annotation.formats.chat import OPENAI, SHAREGPT
-from annotation.formats.comparisons import ARENA, SUMMARIES, ULTRAFEEDBACK
-from annotation.formats.oasst import OASST
-from annotation.formats.tools import ARGILLA, LABEL_STUDIO
+from annotation.formats.comparisons import ARENA, ARENA_VOTES, SUMMARIES, ULTRAFEEDBACK
+from annotation.formats.oasst import OASST, OASST_MESSAGES
+from annotation.formats.tools import ARGILLA, ARGILLA_FLAT, LABEL_STUDIO
 from annotation.formats.transcripts import HH
 from annotation.formats.trl import PLACKETT, UNPAIRED
 
@@ -22,10 +22,13 @@ from annotation.formats.trl import PLACKETT, UNPAIRED
 FORMATS: tuple[Format, ...] = (
     ULTRAFEEDBACK,
     OASST,
+    OASST_MESSAGES,
     SUMMARIES,
     ARENA,
+    ARENA_VOTES,
     LABEL_STUDIO,
     ARGILLA,
+    ARGILLA_FLAT,
     SHAREGPT,
     HH,
     OPENAI,

@@ -18,7 +18,7 @@ from annotation.errors import ImportProblem, PlackettError
 Row = Mapping[str, Any]
 Out = dict[str, Any]
 Reader = Callable[[Row], Iterator[Out]]
-PROMPTS, DEMONSTRATIONS, RANKINGS = "prompts", "demonstrations", "rankings"
+PROMPTS, DEMONSTRATIONS, RANKINGS, ANSWERS = "prompts", "demonstrations", "rankings", "answers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +31,21 @@ class Format:
     """Whether a row looks like one of this format's."""
 
     readers: Mapping[str, Reader]
-    """By kind: prompts, demonstrations, rankings."""
+    """By kind: prompts, demonstrations, rankings, answers. Without one for answers, those of the rankings are taken."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What such a file can be imported as."""
+        unranked = (ANSWERS,) if RANKINGS in self.readers and ANSWERS not in self.readers else ()
+        return (*self.readers, *unranked)
 
     def read(self, kind: str, row: Row) -> Iterator[Out]:
         """Our rows of this one. Raises ImportProblem."""
-        reader = self.readers.get(kind)
+        reader = self.readers.get(kind) or (self.readers.get(RANKINGS) if kind == ANSWERS else None)
         if reader is None:
             raise ImportProblem(
                 _("the file is in the format %(format)s, which holds no %(kind)s; it can be imported as %(known)s")
-                % {"format": self.label, "kind": kind, "known": ", ".join(self.readers)}
+                % {"format": self.label, "kind": kind, "known": ", ".join(self.kinds)}
             )
         try:
             yield from reader(row)

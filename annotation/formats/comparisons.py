@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from statistics import fmean
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from annotation.errors import ImportProblem
 from annotation.formats.base import (
+    ANSWERS,
     PROMPTS,
     RANKINGS,
     Format,
     Out,
     Row,
+    assistant,
     has,
     key_of,
     mapping,
@@ -37,6 +41,14 @@ def ultrafeedback_rankings(row: Row) -> Iterator[Out]:
     items = [{"content": words(item, "response"), "model": key_of(item.get("model"))} for item in completions]
     ranks = ranks_of_scores([mean_rating(item) for item in completions])
     yield ranking([user(words(row, "instruction"))], items, ranks)
+
+
+def ultrafeedback_answers(row: Row) -> Iterator[Out]:
+    """The answers alone, for people to rank."""
+    items = [
+        {"content": words(item, "response"), "model": key_of(item.get("model"))} for item in objects(row, "completions")
+    ]
+    yield {"prompt": [user(words(row, "instruction"))], "completions": items}
 
 
 def mean_rating(completion: Row) -> float | None:
@@ -66,7 +78,7 @@ ULTRAFEEDBACK = Format(
         and isinstance(row.get("completions"), list)
         and any(isinstance(item, dict) and "response" in item for item in row["completions"])
     ),
-    readers={PROMPTS: ultrafeedback_prompts, RANKINGS: ultrafeedback_rankings},
+    readers={PROMPTS: ultrafeedback_prompts, RANKINGS: ultrafeedback_rankings, ANSWERS: ultrafeedback_answers},
 )
 
 # --- summarize-from-feedback: a post or article, two summaries, which one is better ----------------------
@@ -120,10 +132,7 @@ LANGUAGES = {
 def battle(row: Row) -> Iterator[Out]:
     """A battle of one turn: in a longer one the two models answer different conversations, which is no ranking."""
     sides = [chat_messages({"messages": objects(row, name)}) for name in ("conversation_a", "conversation_b")]
-    if any(len(side) != 2 for side in sides) or sides[0][0] != sides[1][0]:
-        raise ImportProblem(
-            _("only battles of one turn are rankings: in longer ones the answers have different prompts")
-        )
+    check_one_turn(sides)
     winner = row.get("winner")
     if not isinstance(winner, str) or winner not in WINNERS:
         raise ImportProblem(
@@ -139,7 +148,15 @@ def battle(row: Row) -> Iterator[Out]:
         labeler=key_of(row.get("judge")),
         language=LANGUAGES.get(key_of(row.get("language")), ""),
         source_id=key_of(row.get("question_id")),
+        **vote_filing(row),
     )
+
+
+def check_one_turn(sides: list[list[Out]]) -> None:
+    if any(len(side) != 2 for side in sides) or sides[0][0] != sides[1][0]:
+        raise ImportProblem(
+            _("only battles of one turn are rankings: in longer ones the answers have different prompts")
+        )
 
 
 def battle_prompts(row: Row) -> Iterator[Out]:
@@ -156,4 +173,67 @@ ARENA = Format(
     label="Chatbot Arena",
     recognise=lambda row: has(row, "conversation_a", "conversation_b"),
     readers={PROMPTS: battle_prompts, RANKINGS: battle},
+)
+
+# --- Chatbot Arena's log of votes, from which the battles are cleaned ------------------------------------
+
+VOTES = {"leftvote": [1, 2], "rightvote": [2, 1], "tievote": [1, 1], "bothbad_vote": [1, 1]}
+
+
+def vote(row: Row) -> Iterator[Out]:
+    """A vote over two states. The voter's address (ip) is personal and not read, so these labelers have no name."""
+    sides, names = vote_sides(row), vote_models(row)
+    check_one_turn(sides)
+    kind = row.get("type")
+    if not isinstance(kind, str) or kind not in VOTES:
+        raise ImportProblem(
+            _("the line's type is %(type)s; only votes are rankings: %(known)s")
+            % {"type": f"{kind!r:.40}", "known": ", ".join(VOTES)}
+        )
+    items = [{"content": side[1]["content"], "model": name} for side, name in zip(sides, names, strict=True)]
+    yield ranking([sides[0][0]], items, VOTES[kind], **vote_filing(row))
+
+
+def vote_prompts(row: Row) -> Iterator[Out]:
+    yield {"prompt": vote_sides(row)[0][:1], **vote_filing(row)}
+
+
+def vote_sides(row: Row) -> list[list[Out]]:
+    states = objects(row, "states")
+    if len(states) != 2:
+        raise ImportProblem(_("a vote is between two answers; states must hold two"))
+    return [state_messages(state) for state in states]
+
+
+def state_messages(state: Row) -> list[Out]:
+    """The conversation of a state: after its offset, [speaker, text] in turns, the user's first."""
+    turns, offset = state.get("messages"), state.get("offset") or 0
+    if not isinstance(turns, list) or not isinstance(offset, int) or not 0 <= offset <= len(turns):
+        raise ImportProblem(_("%(name)s must be a list of [speaker, text]") % {"name": "messages"})
+    said = turns[offset:]
+    if not all(isinstance(turn, list) and len(turn) == 2 for turn in said):
+        raise ImportProblem(_("%(name)s must be a list of [speaker, text]") % {"name": "messages"})
+    return [assistant(turn[1]) if number % 2 else user(turn[1]) for number, turn in enumerate(said)]
+
+
+def vote_models(row: Row) -> list[str]:
+    """The models' names; where people chose them unseen, `models` is empty and the states know."""
+    named = row.get("models")
+    names = [key_of(name) for name in named] if isinstance(named, list) and len(named) == 2 else ["", ""]
+    return [name or key_of(state.get("model_name")) for name, state in zip(names, objects(row, "states"), strict=True)]
+
+
+def vote_filing(row: Row) -> Out:
+    """When it was cast: seconds since 1970."""
+    seconds = row.get("tstamp")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e11:
+        return {}
+    return {"submitted_at": datetime.fromtimestamp(seconds, UTC).isoformat()}
+
+
+ARENA_VOTES = Format(
+    name="arena-votes",
+    label=gettext_lazy("Chatbot Arena, votes"),
+    recognise=lambda row: isinstance(row.get("states"), list) and "type" in row,
+    readers={PROMPTS: vote_prompts, RANKINGS: vote},
 )

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from annotation.errors import ImportProblem
 from annotation.formats.base import (
+    ANSWERS,
     DEMONSTRATIONS,
     PROMPTS,
     RANKINGS,
@@ -51,7 +53,15 @@ def prompt_in(fields: Row) -> list[Out]:
 
 def submitted(row: Row) -> list[Row]:
     """The responses that people submitted; drafts and discarded ones are not labels."""
-    return [response for response in objects(row, "responses") if response.get("status", "submitted") == "submitted"]
+    return [response for response in responses(row) if response.get("status", "submitted") == "submitted"]
+
+
+def responses(row: Row) -> Sequence[Row]:
+    """As a list with question_name, or as the SDK's export has them: {question: [{value, user_id}, ...]}."""
+    found = row.get("responses")
+    if not isinstance(found, Mapping):
+        return objects(row, "responses")
+    return [{**response, "question_name": name} for name in found for response in objects(found, name)]
 
 
 def argilla_rankings(row: Row) -> Iterator[Out]:
@@ -100,8 +110,57 @@ def labeler_of(response: Row) -> str:
 ARGILLA = Format(
     name="argilla",
     label="Argilla",
-    recognise=lambda row: isinstance(row.get("fields"), dict) and "responses" in row,
+    recognise=lambda row: isinstance(row.get("fields"), dict) and ("responses" in row or "suggestions" in row),
     readers={PROMPTS: argilla_prompts, DEMONSTRATIONS: argilla_demonstrations, RANKINGS: argilla_rankings},
+)
+
+FLAT_PARTS = (".responses", ".response", ".suggestion")
+
+
+def questions(row: Row) -> list[str]:
+    """The questions of a flattened export: the columns `<question>.response` or, for several, `.responses`."""
+    found = (name.removesuffix(part) for name in row for part in FLAT_PARTS[:2] if name.endswith(part))
+    return list(dict.fromkeys(found))
+
+
+def unflattened(row: Row) -> Out:
+    """A row of a flattened export as the record that it was: what is no question's column is a field."""
+    names = questions(row)
+    asked = tuple(f"{name}." for name in names)
+    fields = {
+        name: value for name, value in row.items() if not name.startswith(asked) and not name.endswith(FLAT_PARTS)
+    }
+    answers = [response for name in names for response in flat_responses(row, name)]
+    return {"id": row.get("id"), "fields": fields, "responses": answers}
+
+
+def flat_responses(row: Row, question: str) -> Iterator[Out]:
+    """One response a question, or lists of values, users and statuses in step."""
+    if row.get(f"{question}.response") is not None:
+        yield {"question_name": question, "value": row[f"{question}.response"]}
+    values = row.get(f"{question}.responses")
+    for place, value in enumerate(values if isinstance(values, list) else []):
+        yield {
+            "question_name": question,
+            "value": value,
+            "user_id": at(row.get(f"{question}.responses.users"), place),
+            "status": at(row.get(f"{question}.responses.status"), place) or "submitted",
+        }
+
+
+def at(values: object, place: int) -> object:
+    return values[place] if isinstance(values, list) and place < len(values) else None
+
+
+ARGILLA_FLAT = Format(
+    name="argilla-flat",
+    label=gettext_lazy("Argilla, flattened"),
+    recognise=lambda row: any(name.endswith(FLAT_PARTS) for name in row),
+    readers={
+        PROMPTS: lambda row: argilla_prompts(unflattened(row)),
+        DEMONSTRATIONS: lambda row: argilla_demonstrations(unflattened(row)),
+        RANKINGS: lambda row: argilla_rankings(unflattened(row)),
+    },
 )
 
 # --- Label Studio ------------------------------------------------------------------------------------
@@ -181,17 +240,35 @@ def studio_prompts(row: Row) -> Iterator[Out]:
     yield {"prompt": prompt_in(mapping(row, "data")), "source_id": key_of(row.get("id"))}
 
 
+def studio_answers(row: Row) -> Iterator[Out]:
+    """The answers of a task, whether or not anybody has ranked them."""
+    data = mapping(row, "data")
+    items = [{"content": content} for content in items_in(data).values()]
+    yield {"prompt": prompt_in(data), "completions": items, "source_id": key_of(row.get("id"))}
+
+
 def studio_filing(row: Row, annotation: Row) -> Out:
     by = annotation.get("completed_by")
     labeler = key_of(by.get("id") if isinstance(by, Mapping) else by)
     spent = annotation.get("lead_time")
     seconds = spent if isinstance(spent, int | float) and not isinstance(spent, bool) and 0 <= spent <= 1e7 else 0
-    return {"source_id": key_of(row.get("id")), "labeler": labeler, "active_seconds": seconds}
+    found: Out = {"source_id": key_of(row.get("id")), "labeler": labeler, "active_seconds": seconds}
+    if isinstance(annotation.get("created_at"), str):
+        found["submitted_at"] = annotation["created_at"]
+    return found
 
 
 LABEL_STUDIO = Format(
     name="label-studio",
     label="Label Studio",
-    recognise=lambda row: isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list),
-    readers={PROMPTS: studio_prompts, DEMONSTRATIONS: studio_demonstrations, RANKINGS: studio_rankings},
+    recognise=lambda row: (
+        isinstance(row.get("data"), dict)
+        and any(isinstance(row.get(name), list) for name in ("annotations", "predictions"))
+    ),
+    readers={
+        PROMPTS: studio_prompts,
+        DEMONSTRATIONS: studio_demonstrations,
+        RANKINGS: studio_rankings,
+        ANSWERS: studio_answers,
+    },
 )

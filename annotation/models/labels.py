@@ -13,7 +13,8 @@ from annotation.fields import HIGHEST_RATING, LOWEST_RATING
 from annotation.ids import uuid7
 from annotation.models.accounts import Membership, Project
 from annotation.models.guidelines import FormVersion, Guideline
-from annotation.models.prompts import ImportBatch, Prompt, Response
+from annotation.models.imports import ImportBatch
+from annotation.models.prompts import Prompt, Response
 from annotation.models.tasks import Assignment, Task
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class Label(models.Model):
     prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="%(class)ss")
     labeler = models.ForeignKey(Membership, on_delete=models.PROTECT, related_name="%(class)ss")
     guideline = models.ForeignKey(Guideline, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    imported_guideline = models.CharField(
+        max_length=120, blank=True, default="", help_text="An imported label's own guideline, by name or version"
+    )
     form = models.ForeignKey(FormVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     batch = models.ForeignKey(ImportBatch, null=True, blank=True, on_delete=models.PROTECT, related_name="%(class)ss")
     submission_id = models.UUIDField(unique=True, help_text="Made by the form; the same one twice is the same submit")

@@ -1,4 +1,4 @@
-"""Prompts, the responses to them, and the imports that brought them."""
+"""Prompts and the responses to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.fields import Category
 from annotation.ids import uuid7
-from annotation.models.accounts import Membership, Project, User
+from annotation.models.accounts import Membership, Project
+from annotation.models.imports import ImportBatch
 
 
 class Split(models.TextChoices):
@@ -43,32 +44,6 @@ class ResponseOrigin(models.TextChoices):
     HUMAN = "human", _("Written by a labeler")
     MODEL = "model", _("Sampled from a model")
     IMPORTED = "imported", _("Imported")
-
-
-class ImportBatch(models.Model):
-    """One file brought in: where it is from, under which licence, and what became of each of its lines."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="import_batches")
-    kind = models.CharField(max_length=24, help_text="prompts, demonstrations or rankings")
-    source = models.CharField(max_length=120)
-    licence = models.CharField(max_length=120, blank=True, default="")
-    consent = models.TextField(blank=True, default="", help_text="On what ground these people's data may be used")
-    filename = models.CharField(max_length=255, blank=True, default="")
-    sha256 = models.CharField(max_length=64)
-    added = models.PositiveIntegerField(default=0)
-    known = models.PositiveIntegerField(default=0, help_text="Rows that were here already")
-    rejected = models.JSONField(default=list, help_text="[{line, problem}], the first thousand")
-    rejected_count = models.PositiveIntegerField(default=0)
-    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    created_at = models.DateTimeField(default=timezone.now)
-    undone_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        ordering = ["-created_at", "-id"]
-
-    def __str__(self) -> str:
-        return f"{self.source} ({self.filename})"
 
 
 class Prompt(models.Model):

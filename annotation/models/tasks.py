@@ -16,6 +16,7 @@ from annotation.fields import Category, SkipReason
 from annotation.ids import uuid7
 from annotation.models.accounts import Membership, Project
 from annotation.models.briefs import PromptBrief
+from annotation.models.imports import ImportBatch
 from annotation.models.prompts import Prompt, Response
 
 
@@ -62,6 +63,14 @@ class Task(models.Model):
     purpose = models.CharField(max_length=8, choices=[("train", "train"), ("eval", "eval")], default="train")
     state = models.CharField(max_length=16, choices=TaskState, default=TaskState.OPEN)
     round = models.ForeignKey("training.Round", null=True, blank=True, on_delete=models.SET_NULL, related_name="tasks")
+    batch = models.ForeignKey(
+        ImportBatch,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="tasks",
+        help_text="The import that brought it",
+    )
     group_key = models.CharField(
         max_length=64, blank=True, default="", help_text="Hash of a ranking's answers, so that a group is one task"
     )

@@ -8,7 +8,9 @@ from uuid import UUID
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from annotation.models import Assignment, AssignmentStatus, ImportBatch, Project, Prompt, Response
+from annotation.models import Assignment, AssignmentStatus, ImportState, Project, Prompt, Response
+
+UNSEEN = [state for state in ImportState.values if state != ImportState.SUCCEEDED]
 
 
 def prompts_list(
@@ -62,9 +64,6 @@ def prompt_counts(project: Project) -> dict[str, dict[str, int]]:
 
 
 def responses_of(prompt_id: UUID) -> QuerySet[Response]:
-    """The answers to a prompt with who wrote them."""
-    return Response.objects.filter(prompt=prompt_id).select_related("author", "model", "run").order_by("id")
-
-
-def import_batches(project: Project) -> QuerySet[ImportBatch]:
-    return ImportBatch.objects.filter(project=project).select_related("created_by").order_by("-created_at", "-id")
+    """The answers to a prompt with who wrote them; none of an import that goes on, or ended without showing them."""
+    found = Response.objects.filter(prompt=prompt_id).exclude(batch__state__in=UNSEEN)
+    return found.select_related("author", "model", "run").order_by("id")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.conversations import ConversationProblem, Message, clean_messages, clean_text, content_hash
@@ -22,7 +23,8 @@ from annotation.services import audit
 from annotation.services.audit import Actor
 from annotation.splits import split_of
 
-CHUNK = 500
+CHUNK = 1000
+POOLS, CATEGORIES = frozenset(Pool.values), frozenset(Category.values)
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
@@ -46,6 +48,8 @@ class PromptRow:
     author: Membership | None = None
     line: int | None = None
     """Where it stood in its file."""
+    is_clean: bool = False
+    """Whether the messages and the fields were cleaned and checked already (`annotation.records`)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,10 @@ def prompts_add(
     by: Actor | None,
     batch: ImportBatch | None = None,
 ) -> AddReport:
-    """Add the prompts that are not there yet; say which were known and which can't be added, and why."""
+    """Add the prompts that are not there yet; say which were known and which can't be added, and why.
+
+    Those of an import (`batch`) are hidden until it shows them.
+    """
     if pool not in Pool.values:
         raise PromptError(
             _("There is no pool %(pool)s. Choose one of: %(known)s.") % {"pool": pool, "known": ", ".join(Pool.values)}
@@ -113,13 +120,15 @@ def add_chunk(
     prompts = [prompt for prompt in made if prompt is not None]
     by_hash, by_source = known_prompts(project, prompts)
     fresh: dict[str, Prompt] = {}
+    revived: set[UUID] = set()
     for (number, row), prompt in zip(chunk, made, strict=True):
         if prompt is None:
             report.prompt_ids.append(None)
             continue
         known = by_hash.get(prompt.content_hash) or fresh.get(prompt.content_hash)
         if known is not None:
-            if revive(known, batch):
+            if known.pk not in revived and was_hidden(known, batch):
+                revived.add(known.pk)
                 report.added += 1
             else:
                 report.known += 1
@@ -133,6 +142,7 @@ def add_chunk(
             if prompt.source_id:
                 by_source.add((prompt.source_name, prompt.source_id))
             report.prompt_ids.append(prompt.pk)
+    revive(revived, batch)
     insert_fresh(project, list(fresh.values()), report)
 
 
@@ -168,26 +178,33 @@ def known_prompts(project: Project, prompts: list[Prompt]) -> tuple[dict[str, Pr
     return by_hash, set(taken)
 
 
-def revive(prompt: Prompt, batch: ImportBatch | None) -> bool:
-    """Offer a prompt again that an undone import had withdrawn, and say whether it was one."""
-    if batch is None or not prompt.withdrawn_at or not prompt.batch or not prompt.batch.undone_at:
+def was_hidden(prompt: Prompt, batch: ImportBatch | None) -> bool:
+    """Whether it is hidden only because its import was undone, or ended (or, to a person, goes on) unseen."""
+    if not prompt.withdrawn_at or not prompt.batch or (batch is not None and prompt.batch_id == batch.pk):
         return False
-    prompt.batch, prompt.withdrawn_at = batch, None
-    prompt.save(update_fields=["batch", "withdrawn_at"])
-    return True
+    return prompt.batch.undone_at is not None or (batch is None and not prompt.batch.is_over)
+
+
+def revive(prompt_ids: set[UUID], batch: ImportBatch | None) -> None:
+    """Hand prompts that were hidden to the import that brings them again, or show them to a person who adds them."""
+    if prompt_ids and batch is not None:
+        Prompt.objects.filter(pk__in=prompt_ids).update(batch=batch)
+    elif prompt_ids:
+        Prompt.objects.filter(pk__in=prompt_ids).update(batch=None, withdrawn_at=None)
 
 
 def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batch: ImportBatch | None) -> Prompt:
-    messages: list[Message] = clean_messages(row.messages)
+    if not row.is_clean:
+        row = cleaned(row, pool)
+    messages: list[Message] = row.messages
     digest = content_hash(messages)
-    group = short(row.group, 200, _("the group")) or digest
-    check_filing(pool=row.pool or pool, category=row.category, language=row.language)
+    group = row.group or digest
     return Prompt(
         project=project,
         messages=messages,
         source=source,
-        source_name=short(row.source_name, 120, _("the source name")),
-        source_id=short(row.source_id, 200, _("the id")),
+        source_name=row.source_name,
+        source_id=row.source_id,
         group=group,
         split=split_of(
             group,
@@ -200,7 +217,20 @@ def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batc
         language=row.language,
         content_hash=digest,
         batch=batch,
+        withdrawn_at=timezone.now() if batch is not None else None,
         author=row.author,
+    )
+
+
+def cleaned(row: PromptRow, pool: str) -> PromptRow:
+    """Raises ConversationProblem or PromptError."""
+    check_filing(pool=row.pool or pool, category=row.category, language=row.language)
+    return replace(
+        row,
+        messages=clean_messages(row.messages),
+        group=short(row.group, 200, _("the group")),
+        source_name=short(row.source_name, 120, _("the source name")),
+        source_id=short(row.source_id, 200, _("the id")),
     )
 
 
@@ -209,12 +239,12 @@ def check_filing(*, pool: object, category: object, language: object) -> None:
 
     Raises: PromptError.
     """
-    if pool not in Pool.values:
+    if not isinstance(pool, str) or pool not in POOLS:
         raise PromptError(
             _("the pool is %(pool)s; it must be one of %(known)s")
             % {"pool": f"{pool!r:.40}", "known": ", ".join(Pool.values)}
         )
-    if category not in Category.values:
+    if not isinstance(category, str) or category not in CATEGORIES:
         raise PromptError(
             _("the category is %(category)s; it must be one of %(known)s")
             % {"category": f"{category!r:.40}", "known": ", ".join(Category.values)}

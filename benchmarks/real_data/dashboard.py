@@ -162,11 +162,13 @@ class Dashboard:
         changes: Fields,
         files: Mapping[str, File] | None = None,
         *,
+        to: str = "",
         statuses: tuple[int, ...] = (200,),
     ) -> Page:
         """Open a page, change some fields of the form that has `field_name`, send it and follow.
 
-        A change to None unticks a box. A refused form comes back with 422, which is an error unless expected.
+        to: where the form goes, if not to its own page. A change to None unticks a box. A refused form comes back with
+        422, which is an error unless expected.
         """
         form = form_with(self.get(path).text, field_name)
         values = dict(form.values)
@@ -179,7 +181,7 @@ class Dashboard:
             body, kind = multipart(values, files)
         else:
             body, kind = urllib.parse.urlencode(values, doseq=True).encode(), "application/x-www-form-urlencoded"
-        page = self.open(path, body, {"Content-Type": kind, "Referer": self.address + path})
+        page = self.open(to or path, body, {"Content-Type": kind, "Referer": self.address + path})
         return self.expect(page, *statuses)
 
     def api(self, path: str, content: Any = None) -> Any:

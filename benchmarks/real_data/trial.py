@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from benchmarks.real_data.dashboard import Dashboard, Fields, Page
+from benchmarks.real_data.dashboard import Dashboard, DashboardError, Fields, Page
 from benchmarks.real_data.recipe import Config, Recipe
 
 RUN_SECONDS = 3 * 3600.0
+IMPORT_SECONDS = 900.0
+COUNTS = ("added", "known", "rejected_count")
 Run = dict[str, Any]
 
 
@@ -49,34 +51,34 @@ class Trial:
         """
         content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         found: dict[str, Any] = {"rows": content.count(b"\n")}
-        page = self.send_file(kind, pool, source, content, accept_bad_lines=False)
-        if page.status == 422:
+        batch = self.bring_in(kind, pool, source, content, accept_bad_lines=False)
+        if batch["state"] == "refused":
             found["refused_whole"] = True
             found["labels_after_refusal"] = self.labels(kind)
-            page = self.send_file(kind, pool, source, content, accept_bad_lines=True)
-        found |= self.batch(page)
-        found["problems"] = problems(found.pop("rejected"))
-        again = self.batch(self.send_file(kind, pool, source, content, accept_bad_lines=True))
-        found["again"] = {name: again[name] for name in ("added", "known", "rejected_count")}
+            batch = self.bring_in(kind, pool, source, content, accept_bad_lines=True)
+        found |= {name: batch[name] for name in COUNTS}
+        found["problems"] = problems(self.api(f"imports/{batch['id']}/bad-lines/?limit=1000")["results"])
+        again = self.bring_in(kind, pool, source, content, accept_bad_lines=True)
+        found["again"] = {name: again[name] for name in COUNTS}
         return found
 
-    def send_file(self, kind: str, pool: str, source: str, content: bytes, *, accept_bad_lines: bool) -> Page:
-        fields = {
-            "kind": kind,
-            "pool": pool,
-            "source": source,
-            "licence": "Apache-2.0",
-            "accept_bad_lines": "on" if accept_bad_lines else None,
-        }
+    def bring_in(self, kind: str, pool: str, source: str, content: bytes, *, accept_bad_lines: bool) -> dict[str, Any]:
+        """Send a file, start it on the page that shows what it will be, and wait until it is over."""
+        fields = {"kind": kind, "pool": pool, "source": source, "licence": "Apache-2.0"}
         files = {"file": (f"{kind}.jsonl", content)}
-        return self.dashboard.send(self.path("prompts/import/"), "source", fields, files, statuses=(200, 422))
-
-    def batch(self, page: Page) -> dict[str, Any]:
-        """The counts of the import that a page reports."""
+        page = self.dashboard.send(self.path("prompts/import/"), "source", fields, files)
         batch_id = page.url.rstrip("/").rsplit("/", 1)[1]
-        batches = self.api("imports/?limit=100")["results"]
-        found = next(batch for batch in batches if batch["id"] == batch_id)
-        return {name: found[name] for name in ("added", "known", "rejected_count", "rejected")}
+        reading = {"do": "start", "accept_bad_lines": "on" if accept_bad_lines else None}
+        shown = self.path(f"prompts/imports/{batch_id}/")
+        self.dashboard.send(shown, "format", reading, to=f"{shown}start/")
+        deadline = time.monotonic() + IMPORT_SECONDS
+        while True:
+            batch: dict[str, Any] = self.api(f"imports/{batch_id}/")
+            if batch["state"] not in ("staged", "queued", "running"):
+                return batch
+            if time.monotonic() > deadline:
+                raise DashboardError(f"the import {batch_id} is still {batch['state']}")
+            time.sleep(0.2)
 
     def labels(self, kind: str) -> int:
         """How many labels the project has, at most a page full: enough to tell none from some."""

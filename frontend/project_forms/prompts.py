@@ -1,17 +1,13 @@
-"""Forms of the prompts pages: the list's filters, pasting, importing."""
+"""Forms of the prompts pages: the list's filters, and pasting."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django import forms
-from django.conf import settings
-from django.core.files.uploadedfile import UploadedFile
-from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
 from annotation.fields import Category
-from annotation.formats import FORMATS
 from annotation.models import Pool, Split
 
 ANY = [("", _("any"))]
@@ -78,53 +74,3 @@ class PastePromptsForm(forms.Form):
         if cleaned.get("text") is not None and cleaned.get("separated_by") and not self.texts():
             self.add_error("text", _("There is no prompt in it. Write at least one."))
         return cleaned
-
-
-class ImportForm(forms.Form):
-    """A file to bring in, with where it is from and on what ground."""
-
-    KINDS = [
-        ("prompts", _("Prompts")),
-        ("demonstrations", _("Demonstrations (prompt and answer)")),
-        ("rankings", _("Rankings (prompt, answers and their order)")),
-    ]
-    file = forms.FileField(
-        label=_("File"),
-        help_text=_("JSONL (one JSON object a line), a JSON list or CSV with a header; UTF-8, also packed: .gz, .zst."),
-    )
-    kind = forms.ChoiceField(label=_("What is in it"), choices=KINDS)
-    format = forms.ChoiceField(
-        label=_("Format"),
-        required=False,
-        choices=[("", _("as the first row looks")), *((found.name, found.label) for found in reversed(FORMATS))],
-    )
-    pool = forms.ChoiceField(
-        label=_("Pool"), choices=Pool.choices, help_text=_("For rows that name none. No prompt changes its pool.")
-    )
-    source = forms.CharField(
-        label=_("Source"), max_length=120, help_text=_("Where it is from, such as the dataset's name. Kept.")
-    )
-    licence = forms.CharField(
-        label=_("Licence"), max_length=120, required=False, help_text=_("Such as CC BY 4.0; repeated in every export.")
-    )
-    consent = forms.CharField(
-        label=_("Consent"),
-        required=False,
-        max_length=2000,
-        widget=forms.Textarea(attrs={"rows": 2}),
-        help_text=_("On what ground these people's words may be used."),
-    )
-    accept_bad_lines = forms.BooleanField(
-        label=_("Import the good lines even if others are broken"),
-        required=False,
-        help_text=_("Otherwise one broken line stops the import and nothing changes. Either way each is listed."),
-    )
-
-    def clean_file(self) -> UploadedFile:
-        file: UploadedFile = self.cleaned_data["file"]
-        if file.size and file.size > settings.UPLOAD_MAX_BYTES:
-            raise forms.ValidationError(
-                _("This file is %(size)s; at most %(limit)s is taken. Split it into several."),
-                params={"size": filesizeformat(file.size), "limit": filesizeformat(settings.UPLOAD_MAX_BYTES)},
-            )
-        return file

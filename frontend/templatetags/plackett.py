@@ -28,7 +28,7 @@ SPEAKERS = {
 
 CHIP_COLOURS = {
     **dict.fromkeys(["succeeded", "submitted", "complete", "active", "ready", "finished"], "good"),
-    **dict.fromkeys(["queued", "paused", "pausing", "cancelling", "expired", "simulated"], "warn"),
+    **dict.fromkeys(["queued", "paused", "pausing", "cancelling", "refused", "expired", "simulated"], "warn"),
     **dict.fromkeys(["failed", "revoked", "erased"], "bad"),
     **dict.fromkeys(["running", "leased", "open", "building"], "info"),
 }

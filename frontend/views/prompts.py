@@ -18,7 +18,8 @@ from annotation.models import Demonstration, Prompt, PromptSource, Ranking, Resp
 from annotation.ranking_form import asked_fields
 from annotation.roles import Capability
 from annotation.selectors.feedback import feedback_on
-from annotation.selectors.prompts import import_batches, prompts_list, responses_of
+from annotation.selectors.imports import import_batches
+from annotation.selectors.prompts import prompts_list, responses_of
 from annotation.services.limits import prompt_topics_set
 from annotation.services.prompts import AddReport, PromptRow, prompt_withdraw, prompts_add
 from frontend.access import NOTHING_HERE, ProjectAccess, project_for

@@ -11,7 +11,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
-from annotation.models import Assignment, Demonstration, Membership, Prompt, Ranking
+from annotation.models import Assignment, Demonstration, ImportBatch, Membership, Prompt, Ranking
+from annotation.services.imports import import_work_here
 from annotation.services.tokens import token_create
 from tests.factories import PromptFactory, RankingTaskFactory, TaskFactory
 
@@ -114,22 +115,44 @@ def test_adding_prompts_reports_each(ada: Membership) -> None:
     assert Prompt.objects.get().text == "What is dew?"
 
 
-def test_an_import_with_a_bad_line_changes_nothing_unless_that_is_accepted(ada: Membership) -> None:
-    program = Program(ada, "write_prompts")
-    lines = b'{"prompt": "What is fog?"}\n{"prompt": }\n'
+def test_an_import_is_sent_looked_at_started_followed_and_undone(ada: Membership) -> None:
+    program = Program(ada, "read", "write_prompts")
+    lines = b'{"question": "What is fog?"}\n{"question": "What is dew?"}\n{"question": 3}\n'
 
     def send(**extra: Any) -> Any:
         file = SimpleUploadedFile("prompts.jsonl", lines)
         body = {"kind": "prompts", "file": file, "pool": "sft", "source": "a test", **extra}
         return program.client.post(BASE + "imports/", body)
 
-    refused = send()
-    assert refused.status_code == 400 and [row["line"] for row in refused.json()["rejected"]] == [2]
-    assert Prompt.objects.count() == 0
-    accepted = send(accept_bad_lines="true").json()
-    assert (accepted["added"], accepted["rejected_count"]) == (1, 1)
-    assert (send(accept_bad_lines="true").json()["added"], Prompt.objects.count()) == (0, 1)
-    assert send(format="sharegpt").status_code == 400 and send(format="no such").status_code == 400
+    def finish(sent: Any) -> Any:
+        import_work_here(batch=ImportBatch.objects.get(pk=sent["id"]))
+        return program.get(f"imports/{sent['id']}/").json()
+
+    sent = send(start="false")
+    assert sent.status_code == 202 and sent["Location"] == BASE + f"imports/{sent.json()['id']}/"
+    one = f"imports/{sent.json()['id']}/"
+    preview = program.get(one + "preview/").json()
+    assert (preview["columns"], preview["suggested_mapping"], preview["good"]) == (
+        ["question"],
+        {"prompt": "question"},
+        0,
+    )
+    assert program.send("PATCH", one, mapping={"prompt": "nothing", "poem": "x"}).status_code == 400
+    assert program.send("PATCH", one, mapping={"prompt": "question"}).json()["format"] == "mapping"
+    preview = program.get(one + "preview/").json()
+    assert preview["rows"][0]["prompt"] == [{"role": "user", "content": "What is fog?"}]
+    assert program.send("POST", one + "start/").json()["state"] == "queued"
+    refused = finish(sent.json())
+    assert (refused["state"], refused["rejected_count"], Prompt.objects.count()) == ("refused", 1, 0)
+    bad = program.get(one + "bad-lines/").json()["results"]
+    assert [line["line"] for line in bad] == [3] and "not text" in bad[0]["problem"]
+    good = finish(program.send("POST", one + "good-lines/").json())
+    assert (good["state"], good["added"], Prompt.objects.count()) == ("succeeded", 2, 2)
+    assert program.send("POST", one + "cancel/").status_code == 400
+    again = finish(send(mapping='{"prompt": "question"}', accept_bad_lines="true").json())
+    assert (again["added"], again["known"]) == (0, 2)
+    assert program.send("POST", f"imports/{good['id']}/undo/").json()["undone_at"] is not None
+    assert send(format="no such").status_code == 400 and send(mapping="[]").status_code == 400
 
 
 def test_the_description_is_valid_and_names_every_address(ada: Membership) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import zstandard
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from annotation.errors import ImportProblem
@@ -239,3 +239,55 @@ def test_what_json_writes_is_read_back(rows: list[dict[str, object]]) -> None:
     if "NaN" in written or "Infinity" in written or "\\u0000" in written:
         return
     assert [line.row for line in read(written, "x.jsonl")] == rows
+
+
+# --- More that is hostile, or only foreign -----------------------------------------------------------
+
+
+def test_a_name_that_comes_twice_in_one_object_is_refused() -> None:
+    lines = list(
+        read_lines(io.BytesIO(b'{"prompt": "a", "prompt": "b"}\n{"a": {"b": 1, "b": 2}}\n{"prompt": "c"}'), "x.jsonl")
+    )
+    assert ["comes twice" in line.problem for line in lines] == [True, True, False]
+
+
+def test_utf_16_without_a_mark_is_named() -> None:
+    with pytest.raises(ImportProblem, match="UTF-16"):
+        list(read_lines(io.BytesIO('{"prompt": "Why?"}'.encode("utf-16-le")), "x.jsonl"))
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", ","])
+def test_the_delimiter_is_told_by_the_header(delimiter: str) -> None:
+    text = (
+        delimiter.join(["prompt", "category"])
+        + "\n"
+        + delimiter.join(["Why; not?" if delimiter != ";" else "Why?", "chat"])
+    )
+    (line,) = read_lines(io.BytesIO(text.encode()), "x.csv")
+    assert line.row is not None and line.row["category"] == "chat"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.one_of(st.just(b""), st.just(b'{"a": 1}'), st.just(b"{"), st.just(b"\xff")), max_size=12),
+    skip=st.integers(0, 14),
+    name=st.sampled_from(["x.jsonl", "x.csv", "x.json"]),
+)
+def test_skipping_rows_leaves_those_that_reading_on_would_have_given(rows: list[bytes], skip: int, name: str) -> None:
+    data = (b"\xef\xbb\xbfprompt\n" if name == "x.csv" else b"\xef\xbb\xbf") + b"\n".join(rows)
+
+    def found(skip: int) -> object:
+        try:
+            return [(line.number, line.row, line.problem) for line in read_lines(io.BytesIO(data), name, skip=skip)]
+        except ImportProblem as problem:
+            return problem.message
+
+    whole = found(0)
+    assert found(skip) == (whole[skip:] if isinstance(whole, list) else whole)
+
+
+def test_a_bomb_is_stopped_by_its_whole_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annotation.unpacking.MOST_BYTES", 1 << 20)
+    packed = gzip.compress(b"".join(b'{"prompt": "%d"}\n' % number for number in range(200_000)))
+    with pytest.raises(ImportProblem, match="Split it into several"):
+        list(read_lines(io.BytesIO(packed), "x.jsonl.gz"))

@@ -15,8 +15,9 @@ from django.utils import timezone
 from annotation.access import projects_of
 from annotation.models import AuditEvent, Membership, Project, User
 from annotation.selectors.audit import audit_events
+from annotation.selectors.imports import import_batches
 from annotation.selectors.members import members
-from annotation.selectors.prompts import import_batches, prompts_list, responses_of
+from annotation.selectors.prompts import prompts_list, responses_of
 from annotation.services import audit
 from annotation.services.accounts import imported_labeler
 from annotation.services.labels import demonstration_submit

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 
 import pytest
+from django.db import connection
 
 from annotation.models import Project, User
 from annotation.services.sign_in import sign_in_link_create
+from annotation.tasks import import_work
 from benchmarks.real_data.dashboard import Dashboard, DashboardError, form_with, multipart
 from benchmarks.real_data.recipe import SHORT
 from benchmarks.real_data.trial import Trial, problems
@@ -74,6 +77,24 @@ def row(number: int, answer: object = "Longer.") -> dict:
     }
 
 
+@pytest.fixture
+def worker(transactional_db: None) -> Iterator[None]:
+    """What a worker of imports does, in a thread of this process."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.05):
+            import_work()
+        connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("worker")
 @pytest.mark.django_db(transaction=True)
 def test_a_file_goes_in_once_and_its_bad_lines_are_reported(trial: Trial) -> None:
     trial.make_project()

@@ -20,6 +20,7 @@ from annotation.services.forms import form_publish
 from annotation.services.guidelines import guideline_publish
 from annotation.services.queue import assignment_skip
 from annotation.services.queue_settings import queue_policy_update
+from annotation.tasks import import_work
 from tests.e2e.axe import assert_accessible
 from tests.e2e.town import furnish
 from tests.factories import lease
@@ -248,6 +249,14 @@ def test_forms_with_errors_stay_accessible(open_browser, scene, addresses):
     upload = {"name": "bad.jsonl", "mimeType": "application/jsonl", "buffer": b'{"prompt": 3}\n{'}
     page.get_by_label("File").set_input_files(upload)
     page.get_by_label("Source").fill("a test")
-    page.get_by_role("button", name="Import", exact=True).click()
-    expect(page.get_by_role("table")).to_be_visible()
+    page.get_by_role("button", name="Look at it").click()
+    expect(page.get_by_role("heading", name="Lines that could not be read so")).to_be_visible()
+    page.get_by_text("Which column is which").click()
+    assert_accessible(page)
+    page.get_by_role("button", name="Import it").click()
+    expect(page.get_by_text("A worker takes it as soon as one is free.")).to_be_visible()
+    assert_accessible(page)
+    import_work()
+    expect(page.get_by_role("button", name="Import the good lines alone")).to_be_visible()  # the page went on by itself
+    expect(page.get_by_role("region", name="2 bad lines")).to_be_visible()
     assert_accessible(page)

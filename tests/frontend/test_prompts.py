@@ -1,27 +1,23 @@
-"""Prompts: the list and its filters, pasting, importing with a report of each bad line, undoing, one prompt's page."""
+"""Prompts: the list and its filters, pasting, one prompt's page. Importing: test_import_pages."""
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from annotation.models import Demonstration, ImportBatch, Prompt, Ranking, User
+from annotation.models import Prompt, Ranking, User
 from annotation.services.accounts import project_create
 from annotation.services.labels import RankedItem, ranking_submit
 from annotation.services.queue import assignment_next
 from frontend.project_forms.prompts import PastePromptsForm
-from frontend.views.imports import as_cell
 from tests.factories import ModelFactory, ResponseFactory
 from tests.frontend.scene import Scene, add_prompts
 
@@ -30,15 +26,6 @@ As = Callable[[User], Client]
 
 def page(scene: Scene, name: str, *args: object) -> str:
     return reverse(f"frontend:{name}", args=[scene.project.slug, *args])
-
-
-def jsonl(*rows: object) -> SimpleUploadedFile:
-    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-    return SimpleUploadedFile("rows.jsonl", "\n".join(lines).encode())
-
-
-def import_form(file: SimpleUploadedFile, **changes: object) -> dict[str, object]:
-    return {"file": file, "kind": "prompts", "pool": "sft", "source": "a test", **changes}
 
 
 def shown(response: object) -> list[str]:
@@ -135,78 +122,7 @@ def test_who_may_not_add_does_not(scene: Scene, as_: As) -> None:
     for who in (scene.alice, scene.rita, scene.rob, scene.sam):
         form = {"text": "x", "separated_by": "line", "pool": "ppo", "category": "other", "language": "en"}
         assert as_(who).post(page(scene, "prompts_paste"), form).status_code == 404
-        assert as_(who).post(page(scene, "prompts_import"), import_form(jsonl({"prompt": "x"}))).status_code == 404
     assert Prompt.objects.count() == before
-
-
-def test_an_import_leads_to_its_report(scene: Scene, as_: As) -> None:
-    file = jsonl({"prompt": "Q1"}, {"prompt": "Q2"})
-    response = as_(scene.ada).post(page(scene, "prompts_import"), import_form(file, licence="CC0"), follow=True)
-    text = response.content.decode()
-    batch = ImportBatch.objects.get()
-    assert (batch.added, batch.rejected_count, batch.licence) == (2, 0, "CC0")
-    assert "Every line was good." in text and batch.sha256 in text
-
-
-def test_a_packed_list_in_another_format_is_imported_as_it_is(scene: Scene, as_: As) -> None:
-    rows = [{"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Air."}], "id": 3}]
-    file = SimpleUploadedFile("talk.json.gz", gzip.compress(json.dumps(rows).encode()))
-    as_(scene.ada).post(page(scene, "prompts_import"), import_form(file, kind="demonstrations"))
-    demonstration = Demonstration.objects.select_related("task__prompt", "response").get(batch__isnull=False)
-    assert (demonstration.response.text, demonstration.task.prompt.text) == ("Air.", "Why?")
-    wrong = SimpleUploadedFile("talk.jsonl", json.dumps(rows[0]).encode())
-    response = as_(scene.ada).post(page(scene, "prompts_import"), import_form(wrong, format="alpaca"))
-    assert response.status_code == 422 and "the instruction is missing" in response.content.decode()
-
-
-def test_a_broken_line_stops_the_import_and_is_listed(scene: Scene, as_: As) -> None:
-    before = Prompt.objects.count()
-    file = jsonl({"prompt": "Q1"}, "{broken", {"prompt": ""})
-    response = as_(scene.ada).post(page(scene, "prompts_import"), import_form(file))
-    text = response.content.decode()
-    assert response.status_code == 422
-    assert [bad["line"] for bad in response.context["rejected"]] == [2, 3]
-    assert response.context["rejected"][0]["problem"] in text.replace("&#x27;", "'").replace("&quot;", '"')
-    assert Prompt.objects.count() == before and not ImportBatch.objects.exists()
-
-
-def test_the_good_lines_alone_if_so_wished_and_the_report_can_be_downloaded(scene: Scene, as_: As) -> None:
-    client = as_(scene.ada)
-    file = jsonl({"prompt": "Q1"}, "{broken", {"prompt": "Q2"})
-    client.post(page(scene, "prompts_import"), import_form(file, accept_bad_lines="on"))
-    batch = ImportBatch.objects.get()
-    assert (batch.added, batch.rejected_count) == (2, 1)
-    response = client.get(page(scene, "import_report_file", batch.pk))
-    lines = response.content.decode().splitlines()
-    assert response["Content-Type"].startswith("text/csv") and "attachment" in response["Content-Disposition"]
-    assert lines[0] == "line,problem" and lines[1].startswith("2,")
-    for who in (scene.alice, scene.sam):
-        assert as_(who).get(page(scene, "import_report", batch.pk)).status_code == 404
-        assert as_(who).get(page(scene, "import_report_file", batch.pk)).status_code == 404
-
-
-def test_a_cell_that_looks_like_a_formula_is_disarmed() -> None:
-    assert as_cell("=1+1") == "'=1+1" and as_cell("plain") == "plain"
-
-
-def test_a_file_that_is_no_text_gets_a_sentence(scene: Scene, as_: As) -> None:
-    file = SimpleUploadedFile("rows.jsonl", b"\xff\xfe\x00\x01")
-    response = as_(scene.ada).post(page(scene, "prompts_import"), import_form(file))
-    assert response.status_code == 422 and not ImportBatch.objects.exists()
-    assert "notice-error" in response.content.decode()
-
-
-def test_an_import_is_undone(scene: Scene, as_: As) -> None:
-    client = as_(scene.ada)
-    client.post(page(scene, "prompts_import"), import_form(jsonl({"prompt": "Q1"})))
-    batch = ImportBatch.objects.get()
-    for who in (scene.rita, scene.rob, scene.sam):
-        assert as_(who).post(page(scene, "import_undo", batch.pk)).status_code == 404
-    as_(scene.ada).post(page(scene, "import_undo", batch.pk))
-    batch.refresh_from_db()
-    assert batch.undone_at is not None
-    offered = Prompt.objects.filter(project=scene.project, withdrawn_at__isnull=True)
-    assert "Q1" not in {prompt.text for prompt in offered}
 
 
 def test_a_prompts_page_shows_answers_with_their_models_and_labels_under_pseudonyms(scene: Scene, as_: As) -> None:

@@ -1,0 +1,114 @@
+"""Files that wait to be imported: copied into the file store under their hash, so that nobody changes them meanwhile.
+
+    <FILES_DIR>/imports/<sha256>
+
+A staged file is removed when its import is over, or nobody started it for a while: it may hold what people wrote.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from annotation.errors import ImportProblem
+
+BLOCK = 1 << 20
+
+
+def folder() -> Path:
+    return Path(settings.FILES_DIR) / "imports"
+
+
+def staged_path(digest: str) -> Path:
+    return folder() / digest
+
+
+def stage(blocks: Iterable[bytes], limit: int | None = None) -> tuple[str, int]:
+    """Keep a file and return (sha256, size). It gets its name only when all of it is on the disk.
+
+    Raises: ImportProblem for one that is larger than the limit.
+    """
+    aside = Path(settings.FILES_DIR) / "aside" / uuid4().hex
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    digest, size = sha256(), 0
+    try:
+        with aside.open("xb") as copy:
+            for block in blocks:
+                size += len(block)
+                if limit is not None and size > limit:
+                    raise ImportProblem(
+                        _(
+                            "This file is larger than %(limit)s MB, which is the most that is taken. Split it into "
+                            "several."
+                        )
+                        % {"limit": limit >> 20}
+                    )
+                digest.update(block)
+                copy.write(block)
+            copy.flush()
+            os.fsync(copy.fileno())
+        final = staged_path(digest.hexdigest())
+        final.parent.mkdir(parents=True, exist_ok=True)
+        aside.replace(final)
+    finally:
+        aside.unlink(missing_ok=True)
+    return digest.hexdigest(), size
+
+
+def blocks_of(file: IO[bytes]) -> Iterator[bytes]:
+    file.seek(0)
+    while block := file.read(BLOCK):
+        yield block
+
+
+def blocks_of_path(path: Path) -> Iterator[bytes]:
+    """The blocks of a file that somebody else may be writing. Raises ImportProblem where it changed meanwhile."""
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        while block := file.read(BLOCK):
+            yield block
+        after = os.stat(path)
+        same = (before.st_ino, before.st_size, before.st_mtime_ns) == (after.st_ino, after.st_size, after.st_mtime_ns)
+        if not same or file.tell() != after.st_size:
+            raise ImportProblem(
+                _("%(name)s changed while it was read. Wait until it is written, then import it again.")
+                % {"name": path.name}
+            )
+
+
+def verified(digest: str, tick: Callable[[], object] = lambda: None) -> Path:
+    """The staged file, checked against its hash. Raises ImportProblem."""
+    path = staged_path(digest)
+    found = sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                found.update(block)
+                tick()
+    except FileNotFoundError:
+        raise ImportProblem(_("The file is no longer kept. Send it again.")) from None
+    if found.hexdigest() != digest:
+        raise ImportProblem(_("The kept file was changed: its hash differs. Send it again."))
+    return path
+
+
+def forget(digest: str) -> None:
+    staged_path(digest).unlink(missing_ok=True)
+
+
+def forget_older(seconds: float, needed: set[str]) -> None:
+    """Remove staged files that no import needs and that are older than this."""
+    for path in folder().glob("*"):
+        try:
+            if path.name not in needed and time.time() - path.stat().st_mtime > seconds:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            continue

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 import struct
 import unicodedata
@@ -35,6 +36,8 @@ CACHE_KB = 32_000
 CHUNK = 1000
 
 Row = Mapping[str, Any]
+Found = tuple[str, str, str]
+"""(split, row, text) of a held-out prompt"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,40 +67,24 @@ def evened(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def is_cjk(character: str) -> bool:
-    code = ord(character)
-    return (
-        0x3040 <= code <= 0x30FF  # kana
-        or 0x3400 <= code <= 0x4DBF
-        or 0x4E00 <= code <= 0x9FFF
-        or 0xAC00 <= code <= 0xD7AF  # hangul
-        or 0xF900 <= code <= 0xFAFF
-        or 0x20000 <= code <= 0x323AF
-    )
+CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U000323af"
+STRETCH = re.compile(f"([{CJK}]+)|[^{CJK}]+")
+"""Characters of one sort: Chinese characters, kana and hangul, or all others."""
 
 
 def shingles(text: str) -> set[str]:
-    """The text's overlapping pieces; a stretch in one script that is shorter than a piece is a piece."""
+    """The text's overlapping pieces; a stretch of one sort that is shorter than a piece is a piece."""
     found: set[str] = set()
-    for stretch, size in stretches(text):
-        found.update(stretch[at : at + size] for at in range(max(1, len(stretch) - size + 1)))
+    for match in STRETCH.finditer(text):
+        stretch, size = match[0], CJK_A_SHINGLE if match[1] else LETTERS_A_SHINGLE
+        found.update([stretch[at : at + size] for at in range(max(1, len(stretch) - size + 1))])
     return found
-
-
-def stretches(text: str) -> Iterator[tuple[str, int]]:
-    """(a stretch of characters of one sort, how long its shingles are)"""
-    begin = 0
-    for at in range(1, len(text) + 1):
-        if at == len(text) or is_cjk(text[at]) != is_cjk(text[begin]):
-            stretch = text[begin:at]
-            yield stretch, CJK_A_SHINGLE if is_cjk(stretch[0]) else LETTERS_A_SHINGLE
-            begin = at
 
 
 def bands(pieces: set[str]) -> list[bytes]:
     """The signature's bands as keys; they are made and used in one run and never stored beyond it."""
     sketch = RMinHash(num_perm=BANDS * ROWS_A_BAND, seed=SEED)
-    sketch.update(sorted(pieces))
+    sketch.update(list(pieces))  # in any order: the signature is of the set
     digest = sketch.digest()
     return [
         struct.pack(f"<B{ROWS_A_BAND}I", band, *digest[band * ROWS_A_BAND : (band + 1) * ROWS_A_BAND])
@@ -140,34 +127,32 @@ class HeldOut:
 
     def verdict(self, row: Row) -> tuple[bool, Leak | None]:
         """(whether this train row leaks, its leak where no earlier row had the same prompt)"""
-        hash = digest_of(evened(prompt_text(row)))
+        text = prompt_text(row)
+        even = evened(text)
+        hash = digest_of(even)
         known = self.connection.execute("SELECT leaks FROM seen WHERE hash = ?", (hash,)).fetchone()
         if known:
             return bool(known[0]), None
-        found = self.closest(row)
-        self.connection.execute("INSERT INTO seen VALUES (?, ?)", (hash, found is not None))
-        return found is not None, found
+        best = self.closest(even, hash)
+        self.connection.execute("INSERT INTO seen VALUES (?, ?)", (hash, best is not None))
+        return best is not None, leak(row, text, *best) if best else None
 
-    def closest(self, row: Row) -> Leak | None:
-        """The held-out prompt that this one is closest to, where any is close enough."""
-        text = prompt_text(row)
-        even = evened(text)
-        same = self.connection.execute(
-            "SELECT split, row, text FROM prompt WHERE hash = ?", (digest_of(even),)
-        ).fetchone()
+    def closest(self, even: str, hash: bytes) -> tuple[float, Found] | None:
+        """The held-out prompt that this text is closest to, where any is close enough."""
+        same = self.connection.execute("SELECT split, row, text FROM prompt WHERE hash = ?", (hash,)).fetchone()
         if same:
-            return leak(1.0, row, text, same)
+            return 1.0, same
         pieces = shingles(even)
-        best: tuple[float, Any] | None = None
+        best: tuple[float, Found] | None = None
         for found in self.candidates(bands(pieces)):
-            similarity = jaccard(pieces, shingles(evened(found[2])))
+            # Equal sets of pieces of unequal texts are near, not the same.
+            similarity = min(jaccard(pieces, shingles(evened(found[2]))), 0.9999)
             if similarity >= THRESHOLD and (best is None or similarity > best[0]):
                 best = (similarity, found)
-        # Equal sets of shingles of unequal texts are near, not the same.
-        return leak(min(best[0], 0.9999), row, text, best[1]) if best else None
+        return best
 
-    def candidates(self, keys: list[bytes]) -> list[tuple[str, str, str]]:
-        """(split, row, text) of the prompts that share a band, those that share most first."""
+    def candidates(self, keys: list[bytes]) -> list[Found]:
+        """The prompts that share a band, those that share most first."""
         marks = ", ".join("?" * len(keys))
         return self.connection.execute(
             f"SELECT split, row, text FROM prompt JOIN (SELECT prompt, count(*) AS shared FROM band WHERE key IN ({marks})"
@@ -181,7 +166,7 @@ def digest_of(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def leak(similarity: float, row: Row, text: str, found: tuple[str, str, str]) -> Leak:
+def leak(row: Row, text: str, similarity: float, found: Found) -> Leak:
     split, other, other_text = found
     return Leak(
         similarity=similarity,

@@ -17,7 +17,7 @@ from training.inputs import SPLITS, TRAIN
 from training.leaks import Leak, rows_in, verdicts
 from training.models import LeakCheck, LeakPair, LeakState, Snapshot, SnapshotKind
 
-SMALL = 20_000  # rows up to which the check is part of the build; it takes a second or two there
+SMALL = 5_000  # rows up to which the check is part of the build; it takes a second or two there
 PAIRS_KEPT = 1000
 SHORTEST_REASON = 10
 TEXT_KEPT = 20_000  # characters of a prompt that the page shows
@@ -83,6 +83,10 @@ def write_down(snapshot: Snapshot, pairs: list[Leak], exact: int, near: int) -> 
         return
     check.state = LeakState.FOUND if exact + near else LeakState.CLEAN
     check.exact, check.near, check.checked_at = exact, near, timezone.now()
+    before = accepted_before(snapshot, pairs) if pairs and exact + near == len(pairs) else None
+    if before:  # each of these pairs was looked at, in an earlier snapshot
+        check.state, check.reason = LeakState.ACCEPTED, before.reason
+        check.decided_by, check.decided_at = before.decided_by, before.decided_at
     check.save()
     LeakPair.objects.bulk_create(
         LeakPair(
@@ -97,9 +101,19 @@ def write_down(snapshot: Snapshot, pairs: list[Leak], exact: int, near: int) -> 
         for pair in pairs
     )
     if exact + near:
-        audit.record(
-            project=snapshot.project, by=None, verb="snapshot.leaks", target=snapshot, exact=exact, near=near
-        )
+        found = {"exact": exact, "near": near, "accepted_before": before is not None}
+        audit.record(project=snapshot.project, by=None, verb="snapshot.leaks", target=snapshot, **found)
+
+
+def accepted_before(snapshot: Snapshot, pairs: list[Leak]) -> LeakCheck | None:
+    """The latest decision to accept, where every one of these pairs was accepted in this project's snapshots before."""
+    accepted = LeakCheck.objects.filter(
+        snapshot__project=snapshot.project, snapshot__kind=snapshot.kind, state=LeakState.ACCEPTED
+    )
+    known = set(LeakPair.objects.filter(leak_check__in=accepted).values_list("train_prompt", "held_out_prompt"))
+    if any((pair.train_prompt[:TEXT_KEPT], pair.held_out_prompt[:TEXT_KEPT]) not in known for pair in pairs):
+        return None
+    return accepted.select_related("decided_by").order_by("-decided_at").first()
 
 
 def leaks_accept(*, snapshot: Snapshot, reason: str, by: Actor | None) -> LeakCheck:

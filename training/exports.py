@@ -165,6 +165,13 @@ class Target:
             return None
         return {**self.columns, **({"margin": "float"} if self.tie_column and ties == "margin" else {})}
 
+    def described(self, ties: str, container: str) -> dict[str, Column] | None:
+        """The columns as a reader of the files finds them: a cell of a CSV is a text, a number, or JSON text."""
+        columns = self.columns_for(ties)
+        if columns is None or container != "csv":
+            return columns
+        return {name: column if isinstance(column, str) else "json" for name, column in columns.items()}
+
     def lost(self, kind: str) -> list[str]:
         """The canonical fields of this kind that it does not carry."""
         carried = {"completions", "ranks"} if PAIRS in self.carries else set()

@@ -227,7 +227,7 @@ def papers(
         query=[(name, words_of(value)) for name, value in snapshot.query.items() if value not in ("", [], None)],
         files=data,
         counts={split: tally.written for split, tally in tallies.items()},
-        columns=target.columns_for(order.ties),
+        columns=target.described(order.ties, order.container),
         target=target,
         facts=facts_for(snapshot),
         left_out=left_out,

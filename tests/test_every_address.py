@@ -103,6 +103,8 @@ PAGES: dict[str, dict[str, str]] = {
     "snapshot_export": {"POST": "ra"},
     "snapshot_leaks": {"GET": TEAM, "POST": "ra"},
     "snapshot_difference": {"GET": TEAM},
+    "member_traces": {"GET": ADMIN, "POST": ADMIN},
+    "snapshot_erase": {"POST": ADMIN},
     "job": {"GET": "ra"},
     "job_live": {"GET": "ra"},
     "job_cancel": {"POST": "ra"},

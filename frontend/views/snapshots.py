@@ -113,6 +113,7 @@ def snapshot(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse
         "statements": statements_of(found),
         "export_form": ExportForm(snapshot=found) if may_export else None,
         "jobs": Job.objects.filter(snapshot=found, kind=JobKind.EXPORT)[:EXPORTS_SHOWN] if may_export else [],
+        "may_erase": access.can(Capability.MANAGE) and not found.erased_at,
         "charts": charts_of(found.facts),
         "figures": figures_of(found.facts),
         "others": [] if found.erased_at else others[:OTHERS_SHOWN],

@@ -1,7 +1,7 @@
 """A file over HTTP, whole or the part that is asked for, so that a download that broke off goes on where it was.
 
-One range at a time (RFC 9110, section 14); several in one request, or units other than bytes, get the whole file, as the
-standard allows. `If-Range` with another tag gets the whole file too: parts of two files must not be joined.
+One range at a time (RFC 9110, section 14); several in one request, or units other than bytes, get the whole file, as
+the standard allows. `If-Range` with another tag gets the whole file too: parts of two files must not be joined.
 """
 
 from __future__ import annotations

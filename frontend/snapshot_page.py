@@ -13,15 +13,7 @@ from annotation.fields import Category, Flag
 from annotation.models import Origin, Pool, Purpose, Split
 from frontend.project_forms.snapshots import FLAGGED, LEAKS, OVERLAPS, TIES
 from training.exports import PAIRS, REASONS, TARGETS, Target
-from training.inputs import HELD_OUT_LABELERS
 from training.models import Snapshot
-
-SPLIT_LABELS: dict[str, str | Promise] = {
-    "train": _("train"),
-    "validation": _("validation"),
-    "test": _("test"),
-    HELD_OUT_LABELERS: _("held-out labelers"),
-}
 
 
 @dataclass(frozen=True)

@@ -209,9 +209,7 @@ API_ROW = {
     "annotation:prompt": "prompt_id",
     "training:snapshot": "snapshot_id",
     "training:download": "snapshot_id",
-    **dict.fromkeys(
-        ["training:formats", "training:exports", "training:leaks", "training:difference"], "snapshot_id"
-    ),
+    **dict.fromkeys(["training:formats", "training:exports", "training:leaks", "training:difference"], "snapshot_id"),
     "training:job": "job_id",
     **dict.fromkeys(
         ["training:run", "training:metrics", "training:cancel", "training:pause", "training:resume", "training:retry"],

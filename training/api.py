@@ -238,9 +238,7 @@ class SnapshotLeaks(OfSnapshot, ListAPIView):
 class SnapshotDifference(WithJobs, OfSnapshot):
     allowed = {"GET": (Capability.READ_LABELS, Scope.READ)}
 
-    @extend_schema(
-        parameters=[DifferenceFilter], responses={200: DifferenceSerializer, 202: JobSerializer, **PROBLEMS}
-    )
+    @extend_schema(parameters=[DifferenceFilter], responses={200: DifferenceSerializer, 202: JobSerializer, **PROBLEMS})
     def get(self, request: Request, slug: str, id: UUID) -> ApiResponse:
         """What changed from another snapshot to this one. Of large ones a worker finds out: ask again until it has."""
         after = self.snapshot(id)

@@ -1,7 +1,7 @@
-"""What changed from one snapshot to another: rows added, gone and changed, and the mix of both. Pure: rows in, counts out.
+"""What changed from one snapshot to another: rows added, gone and changed, and the mix of both. Pure.
 
-Rows are matched by a key that the caller gives: for labels the assignment, so that a revised label is a changed row and not
-one gone and one added. The keys of the first snapshot lie in an SQLite file on disk; memory stays flat.
+Rows are matched by a key that the caller gives: for labels the assignment, so that a revised label is a changed row and
+not one gone and one added. The keys of the first snapshot lie in an SQLite file on disk; memory stays flat.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def difference(first: Iterable[Keyed], second: Iterable[Keyed], scratch: Path) -
     with closing(sqlite3.connect(scratch, isolation_level=None)) as connection:
         connection.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32000;"
-            "CREATE TABLE row (key TEXT PRIMARY KEY, hash BLOB, split TEXT, text TEXT, found INTEGER) WITHOUT ROWID; BEGIN"
+            "CREATE TABLE row (key TEXT PRIMARY KEY, hash BLOB, split TEXT, text TEXT, found INTEGER) WITHOUT ROWID;"
+            "BEGIN"
         )
         for key, row, split in first:
             mixes[0].add(row)

@@ -1,8 +1,8 @@
 """Which formats each kind of snapshot can be written in, and what each can't carry. Pure: rows in, rows out.
 
-A target names the canonical fields that come back when its file is read again; all other fields of the kind are what it
-does not carry. Its columns are what tables (Parquet, CSV) and `datasets` are told of it; a format without columns is a
-shape of one tool, whose rows differ, and exists as JSON lines alone.
+A target names the canonical fields that come back when its file is read again; all other fields of the kind are what
+it does not carry. Its columns are what tables (Parquet, CSV) and `datasets` are told of it; a format without columns
+is a shape of one tool, whose rows differ, and exists as JSON lines alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
 }
 PAIRS = "pairs"
-"""Stands for ranks and completions where a format has pairs: the order between two answers comes back, the group not."""
+"""Stands for ranks and completions where a format has pairs: the order between two answers comes back, no group."""
 
 REASONS: dict[str, str | Promise] = {
     "no_pair": _("no pair is ordered: all answers are tied or unranked"),
@@ -342,7 +342,8 @@ TARGETS: dict[str, dict[str, Target]] = {
                 write=write_rows(trl.write_unpaired, "not_said"),
                 carries=("prompt",),
                 about=_(
-                    "Each answer as good or bad, as TRL's KTO trainer reads it: rated above 4 or below, or first or last."
+                    "Each answer as good or bad, as TRL's KTO trainer reads it: "
+                    "rated above 4 or below, or first or last."
                 ),
                 columns={"prompt": MESSAGES, "completion": MESSAGES, "label": "bool"},
                 may_leave_out=("not_said",),
@@ -392,7 +393,9 @@ TARGETS: dict[str, dict[str, Target]] = {
                 label="UltraFeedback",
                 write=writers.write_ultrafeedback,
                 carries=("prompt", "completions", "ranks"),
-                about=_("The group, with its order written as ratings from 5 down; people's own ratings are not in it."),
+                about=_(
+                    "The group, with its order written as ratings from 5 down; people's own ratings are not in it."
+                ),
                 may_leave_out=("turns", "levels"),
             ),
             Target(
@@ -408,7 +411,9 @@ TARGETS: dict[str, dict[str, Target]] = {
                 label="Argilla",
                 write=writers.write_argilla_ranking,
                 carries=("prompt", "completions", "ranks", "labeler"),
-                about=_("Records with a ranking question and one submitted response; which model answered is not in it."),
+                about=_(
+                    "Records with a ranking question and one submitted response; which model answered is not in it."
+                ),
             ),
             Target(
                 key="label-studio",

@@ -1,14 +1,15 @@
 """Prompts in train that also stand, word for word or nearly, in a file that is held out. Pure: files in, pairs out.
 
-A prompt is its whole conversation as text, with case and spacing evened out. Two are the same where those texts are; near
-where their sets of shingles overlap by `THRESHOLD` or more (Jaccard). A shingle is five characters of a text in letters,
-or two of one in Chinese, Japanese or Korean characters, where a word is that long. Candidates come from MinHash signatures
-cut into bands: two prompts that share a whole band are compared exactly, so nothing that is reported is an estimate. With
-25 bands of 5 a pair at the threshold is missed with a probability of (1 - 0.8^5)^25 = 0.00005, and closer ones less often.
+A prompt is its whole conversation as text, with case and spacing evened out. Two are the same where those texts are;
+near where their sets of shingles overlap by `THRESHOLD` or more (Jaccard). A shingle is five characters of a text in
+letters, or two of one in Chinese, Japanese or Korean characters, where a word is that long. Candidates come from
+MinHash signatures cut into bands: two prompts that share a whole band are compared exactly, so nothing that is
+reported is an estimate. With 25 bands of 5 a pair at the threshold is missed with a probability of (1 - 0.8^5)^25 =
+0.00005, and closer ones less often.
 
-Memory stays flat whatever the snapshot's size: what is held out lies banded in an SQLite file on disk, and train is read
-past it row by row. On disk each different held-out prompt takes its text, two times 25 rows of some 30 bytes, and each
-different train prompt 40 bytes. A train prompt is compared with at most `MOST_CANDIDATES` held-out ones.
+Memory stays flat whatever the snapshot's size: what is held out lies banded in an SQLite file on disk, and train is
+read past it row by row. On disk each different held-out prompt takes its text, two times 25 rows of some 30 bytes, and
+each different train prompt 40 bytes. A train prompt is compared with at most `MOST_CANDIDATES` held-out ones.
 """
 
 from __future__ import annotations
@@ -155,7 +156,8 @@ class HeldOut:
         """The prompts that share a band, those that share most first."""
         marks = ", ".join("?" * len(keys))
         return self.connection.execute(
-            f"SELECT split, row, text FROM prompt JOIN (SELECT prompt, count(*) AS shared FROM band WHERE key IN ({marks})"
+            "SELECT split, row, text FROM prompt"
+            f" JOIN (SELECT prompt, count(*) AS shared FROM band WHERE key IN ({marks})"
             " GROUP BY prompt ORDER BY shared DESC, prompt LIMIT ?) AS near ON near.prompt = prompt.id"
             " ORDER BY shared DESC, prompt.id",
             (*keys, MOST_CANDIDATES),

@@ -1,4 +1,4 @@
-"""Signed links to an export's file: good for a day, for whoever has them, as long as the person who made them may export.
+"""Signed links to an export's file: good for a day, for whoever has them, while their maker may export.
 
 So a download can be started in a browser and taken up on a machine without one, with `curl -C -` or `wget -c`.
 """
@@ -25,7 +25,7 @@ def link_token(job: Job, user: User) -> str:
 
 
 def export_of(token: str) -> Job | None:
-    """The finished export that a link opens; None for one that is forged, too old, removed, or no longer this person's."""
+    """The finished export that a link opens; None for one that is forged, too old, removed, or no longer theirs."""
     try:
         job_id, user_id = signing.loads(token, salt=SALT, max_age=LIFETIME_SECONDS)
     except (signing.BadSignature, ValueError, TypeError):

@@ -1,8 +1,8 @@
 """Rows into files: JSON lines (plain, gz, zst), Parquet, CSV. Pure; a chunk of rows in memory at a time.
 
-Tables need columns of one shape: what differs from row to row ("json" columns) is written as JSON text there, and what a
-row lacks is null. In CSV all that is no text or number is JSON text, and a text that a spreadsheet would take for a formula
-gets an apostrophe before it.
+Tables need columns of one shape: what differs from row to row ("json" columns) is written as JSON text there, and what
+a row lacks is null. In CSV all that is no text or number is JSON text, and a text that a spreadsheet would take for a
+formula gets an apostrophe before it.
 """
 
 from __future__ import annotations
@@ -222,9 +222,9 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """JSON lines, packed or not."""
     with path.open("rb") as raw:
         if path.name.endswith(".gz"):
-            lines: Any = gzip.open(raw)
+            lines: Any = gzip.GzipFile(fileobj=raw)
         elif path.name.endswith(".zst"):
-            lines = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))  # type: ignore[arg-type]
+            lines = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
         else:
             lines = raw
         for line in lines:

@@ -1,7 +1,7 @@
 """Files for other trainers beside an exported dataset: how each is told where the columns are. Pure.
 
-Names as of TRL 1.12 (`trl <stage> --config`), LLaMA-Factory (`dataset_info.json`), OpenRLHF (`openrlhf.cli.train_*`), and
-verl (`verl.trainer`). Each names data by its path in the folder, so they are run from there.
+Names as of TRL 1.12 (`trl <stage> --config`), LLaMA-Factory (`dataset_info.json`), OpenRLHF (`openrlhf.cli.train_*`),
+and verl (`verl.trainer`). Each names data by its path in the folder, so they are run from there.
 """
 
 from __future__ import annotations
@@ -100,7 +100,15 @@ def openrlhf(stage: str, keys: str, files: Mapping[str, str]) -> Recipe:
     if "validation" in files and stage != "train_ppo_ray":
         data += " --eval_dataset . --eval_split validation"
     path = f"openrlhf/{stage}.sh"
-    content = f'#!/bin/sh\n# Arguments that name the data; add your own after the model.\npython3 -m openrlhf.cli.{stage} \\\n  {data} \\\n  {keys} \\\n  --pretrain "$@"\n'
+    lines = [
+        "#!/bin/sh",
+        "# Arguments that name the data; add your own after the model.",
+        f"python3 -m openrlhf.cli.{stage} \\",
+        f"  {data} \\",
+        f"  {keys} \\",
+        '  --pretrain "$@"',
+    ]
+    content = "\n".join(lines) + "\n"
     return Recipe(path, content, f"`sh {path} MODEL ...`")
 
 

@@ -9,7 +9,19 @@ from rest_framework import serializers
 
 from annotation.serializers import RowFilter, listed
 from training.exports import FIELDS, TARGETS
-from training.models import Job, JobKind, JobState, LeakCheck, LeakPair, Model, Run, RunInput, Snapshot, SnapshotKind, Stage
+from training.models import (
+    Job,
+    JobKind,
+    JobState,
+    LeakCheck,
+    LeakPair,
+    Model,
+    Run,
+    RunInput,
+    Snapshot,
+    SnapshotKind,
+    Stage,
+)
 from training.packing import CONTAINERS
 from training.selectors.snapshots import formats_of
 from training.services.leaks import SHORTEST_REASON
@@ -51,7 +63,9 @@ class SnapshotQuery(RowFilter):
     )
     held_out_labelers = listed()
     flagged = serializers.ChoiceField(
-        choices=["ranking", "answer"], required=False, help_text="What goes with an answer that carries one of `flags_out`"
+        choices=["ranking", "answer"],
+        required=False,
+        help_text="What goes with an answer that carries one of `flags_out`",
     )
     ties = serializers.ChoiceField(choices=["drop", "half", "margin"], required=False)
     leaks = serializers.ChoiceField(
@@ -146,7 +160,11 @@ class LeakDecisionSerializer(serializers.Serializer):
         choices=["accept", "leave_out"], help_text="`leave_out` freezes another snapshot, which is answered"
     )
     reason = serializers.CharField(
-        required=False, default="", allow_blank=True, max_length=2000, help_text=f"To accept: {SHORTEST_REASON}+ characters"
+        required=False,
+        default="",
+        allow_blank=True,
+        max_length=2000,
+        help_text=f"To accept: {SHORTEST_REASON}+ characters",
     )
 
 

@@ -1,8 +1,8 @@
 """Writers of the families that are groups or transcripts: hh-rlhf, UltraFeedback, OpenAssistant, Argilla, Label Studio.
 
-A writer takes one canonical row (`annotation.selectors.rows`) and yields rows of the format. What a format has no place
-for it leaves out in silence, for `training.exports` says so for the whole format; a row that would come out wrong raises
-LeftOut with the reason instead, which is counted and told.
+A writer takes one canonical row (`annotation.selectors.rows`) and yields rows of the format. What a format has no
+place for it leaves out in silence, for `training.exports` says so for the whole format; a row that would come out wrong
+raises LeftOut with the reason instead, which is counted and told.
 """
 
 from __future__ import annotations

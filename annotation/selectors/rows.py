@@ -296,7 +296,7 @@ def one_a_task(labels: QuerySet[Ranking], query: RowQuery) -> Iterator[Ranking]:
     held_out = held_out_condition(query)
     ordered = labels.annotate(held_out=held_out).order_by("task_id", "held_out", "submitted_at", "id")
     stream = ordered.iterator(chunk_size=CHUNK)
-    for _key, group in groupby(stream, key=lambda label: (label.task_id, label.held_out)):  # type: ignore[attr-defined]
+    for _key, group in groupby(stream, key=lambda label: (label.task_id, label.held_out)):
         rankings = list(group)
         yield rankings[most_agreed([[item.rank for item in label.ranked_responses.all()] for label in rankings])]
 
@@ -307,7 +307,9 @@ def without_flagged_answers(row: dict[str, Any], query: RowQuery) -> dict[str, A
     if query.flagged != "answer" or not any(out & set(item["flags"]) for item in row["completions"]):
         return row
     kept = [
-        (item, rank) for item, rank in zip(row["completions"], row["ranks"], strict=True) if not out & set(item["flags"])
+        (item, rank)
+        for item, rank in zip(row["completions"], row["ranks"], strict=True)
+        if not out & set(item["flags"])
     ]
     ids = {item["id"] for item, _rank in kept}
     return {

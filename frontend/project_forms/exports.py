@@ -8,6 +8,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from frontend.project_forms.snapshots import TIES
+from frontend.templatetags.plackett import split_label
 from training.exports import TARGETS
 from training.models import Snapshot, SnapshotKind
 from training.packing import CONTAINERS
@@ -36,7 +37,7 @@ class ExportForm(forms.Form):
         formats, splits = self.fields["format"], self.fields["split"]
         assert isinstance(formats, forms.ChoiceField) and isinstance(splits, forms.ChoiceField)
         formats.choices = [(target.key, target.label) for target in TARGETS[snapshot.kind].values()]
-        splits.choices = [WHOLE, *((split, _(split)) for split in snapshot.counts)]
+        splits.choices = [WHOLE, *((split, split_label(split)) for split in snapshot.counts)]
         if snapshot.kind != SnapshotKind.RANKINGS:
             del self.fields["ties"]
         else:

@@ -42,7 +42,7 @@ def export_new(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpRespon
     form = ExportForm(request.POST, snapshot=found)
     try:
         if not form.is_valid():
-            raise PlackettError(" ".join(problem for problems in form.errors.values() for problem in problems))
+            raise PlackettError(" ".join(str(problem) for problems in form.errors.values() for problem in problems))
         made = export_create(snapshot=found, by=access.user, **form.cleaned_data)
     except PlackettError as problem:
         messages.error(request, problem.message)

@@ -349,7 +349,9 @@ def labeled(project: Project, alice: Membership, bob: Membership) -> Project:
     for number, text in enumerate(texts):
         split = "validation" if number == 1 else "train"
         demonstrate(PromptFactory(project=project, text=text, split=split, batch=batch), alice, f"Answer {number}.")
-        RankingTaskFactory(prompt=PromptFactory(project=project, pool="rm", text=f"{text} Rank.", split=split), overlap=2)
+        RankingTaskFactory(
+            prompt=PromptFactory(project=project, pool="rm", text=f"{text} Rank.", split=split), overlap=2
+        )
     for labeler in (alice, bob):
         for _ in texts:
             rank(lease(labeler, "ranking"), lambda response: int(response.text.strip("It is.")))

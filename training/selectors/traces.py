@@ -1,4 +1,4 @@
-"""What of a person is where: their labels, the snapshots that froze any of it, and the models that were made of those."""
+"""What of a person is where: their labels, the snapshots that froze any, and the models that were made of those."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ neither the snapshot nor a model that was made of it is trained on again. What t
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from django.db import transaction
 from django.db.models import Count, Q
 from django.utils import timezone
@@ -14,7 +16,7 @@ from django.utils.translation import gettext as _
 from annotation.conversations import text_hash
 from annotation.models import Assignment, Demonstration, Membership, Prompt, RankedResponse, Ranking, Task, TaskResponse
 from annotation.models.accounts import random_pseudonym
-from annotation.models.tasks import TaskState
+from annotation.models.tasks import RANKED, TaskState
 from annotation.services import audit
 from annotation.services.audit import Actor
 from training import files
@@ -30,7 +32,9 @@ OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING)
 def snapshot_erase(*, snapshot: Snapshot, why: str, by: Actor | None) -> Snapshot:
     """Destroy a snapshot's files and all exports of it; its manifest stays. Erasing twice is erasing once."""
     why = reason(why)
-    snapshot = Snapshot.objects.select_for_update(of=("self",)).select_related("artifact", "project").get(pk=snapshot.pk)
+    snapshot = (
+        Snapshot.objects.select_for_update(of=("self",)).select_related("artifact", "project").get(pk=snapshot.pk)
+    )
     if snapshot.erased_at:
         return snapshot
     snapshot.erased_at, snapshot.erased_why, snapshot.facts = timezone.now(), why, {}
@@ -48,7 +52,7 @@ def snapshot_erase(*, snapshot: Snapshot, why: str, by: Actor | None) -> Snapsho
     audit.record(
         project=snapshot.project, by=by, verb="snapshot.erase", target=snapshot, why=why, models_to_rebuild=models
     )
-    transaction.on_commit(lambda: [files.remove(folder) for folder in folders])
+    transaction.on_commit(lambda: remove_all(folders))
     return snapshot
 
 
@@ -88,7 +92,7 @@ def take_out_answers(member: Membership) -> int:
     Ranking.objects.filter(pk__in=list(ended.values_list("pk", flat=True))).delete()
     tasks = list(TaskResponse.objects.filter(response__author=member).values_list("task", flat=True).distinct())
     TaskResponse.objects.filter(response__author=member).delete()
-    left = Task.objects.filter(pk__in=tasks, kind__in=["ranking", "comparison"]).annotate(number=Count("task_responses"))
+    left = Task.objects.filter(pk__in=tasks, kind__in=RANKED).annotate(number=Count("task_responses"))
     Task.objects.filter(pk__in=list(left.filter(number__lt=2).values_list("pk", flat=True))).update(
         state=TaskState.WITHDRAWN
     )
@@ -109,8 +113,13 @@ def person_pseudonymise(*, member: Membership, why: str, by: Actor | None) -> li
     pseudonym_renew(member)
     names = [snapshot.name for snapshot in snapshots]
     audit.record(project=member.project, by=by, verb="person.pseudonymise", target=member, why=why, snapshots=names)
-    transaction.on_commit(lambda: [files.remove(folder) for folder in folders])
+    transaction.on_commit(lambda: remove_all(folders))
     return snapshots
+
+
+def remove_all(folders: list[Path]) -> None:
+    for folder in folders:
+        files.remove(folder)
 
 
 def pseudonym_renew(member: Membership) -> None:

@@ -165,7 +165,9 @@ def write_split(
         tally.left_out.update(known["left_out"])
         return tally
     source = files.path_of(snapshot.artifact) / f"{split}.jsonl"
-    files.verify(source, snapshot.manifest["files"][source.name]["sha256"], f"The file {source.name} of {snapshot.name}")
+    files.verify(
+        source, snapshot.manifest["files"][source.name]["sha256"], f"The file {source.name} of {snapshot.name}"
+    )
     progress.now()
     tally = Tally()
     columns = target.columns_for(order.ties)
@@ -178,9 +180,7 @@ def write_split(
     return tally
 
 
-def write_zip(
-    path: Path, job: Job, order: Order, target: Target, folder: Path, tallies: Mapping[str, Tally]
-) -> None:
+def write_zip(path: Path, job: Job, order: Order, target: Target, folder: Path, tallies: Mapping[str, Tally]) -> None:
     """The folder as one file: data, card, configurations, statement and manifest; then the parts are removed."""
     snapshot = job.snapshot
     data = {split: f"data/{split}.{order.container}" for split, tally in tallies.items() if tally.written}
@@ -284,4 +284,3 @@ def batch_ids(kind: str, ids: list[str]) -> Iterable[tuple[Any, ...]]:
         return Prompt.objects.filter(pk__in=ids).order_by().values_list("batch").distinct()
     labels: Any = Demonstration if kind == SnapshotKind.DEMONSTRATIONS else Ranking
     return labels.objects.filter(pk__in=ids).order_by().values_list("batch", "prompt__batch").distinct()
-

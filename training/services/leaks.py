@@ -39,9 +39,7 @@ def check_create(snapshot: Snapshot) -> LeakCheck | None:
     held_out = sum(counts.get(split, 0) for split in SPLITS if split != TRAIN)
     is_clean = not (counts.get(TRAIN) and held_out) or snapshot.query.get("leaks") == "leave_out"
     state = LeakState.CLEAN if is_clean else LeakState.WAITING
-    return LeakCheck.objects.create(
-        snapshot=snapshot, state=state, checked_at=timezone.now() if is_clean else None
-    )
+    return LeakCheck.objects.create(snapshot=snapshot, state=state, checked_at=timezone.now() if is_clean else None)
 
 
 def check_run(snapshot: Snapshot, tell: Tell = silent) -> None:

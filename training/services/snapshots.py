@@ -116,11 +116,9 @@ def snapshot_without_leaks(*, snapshot: Snapshot, by: Actor | None) -> Snapshot:
 
 
 def check_labelers(project: Project, asked: Mapping[str, Any]) -> None:
-    """Refuse pseudonyms that nobody here has: a slip of the pen must not widen or empty a dataset. Raises SnapshotError."""
+    """Refuse pseudonyms that nobody here has: a slip of the pen must not widen a dataset. Raises SnapshotError."""
     named = {name for key in ("labelers", "labelers_out", "held_out_labelers") for name in asked.get(key, ())}
-    known = set(
-        Membership.objects.filter(project=project, pseudonym__in=named).values_list("pseudonym", flat=True)
-    )
+    known = set(Membership.objects.filter(project=project, pseudonym__in=named).values_list("pseudonym", flat=True))
     if unknown := sorted(named - known):
         raise SnapshotError(
             _("Nobody in this project has the pseudonym %(names)s.") % {"names": ", ".join(unknown)[:200]}
@@ -241,8 +239,10 @@ def leave_out_leaks(written: Written) -> None:
 
 
 def file_of(row: Row, held_out: frozenset[str] = frozenset()) -> str:
-    """Which file a row goes to. Held-out prompts, the pool that is for evaluation, and labels by people who are held out
-    never reach a train file."""
+    """Which file a row goes to.
+
+    Held-out prompts, the pool that is for evaluation, and labels by people who are held out never reach a train file.
+    """
     split = row["split"]
     if split not in SPLITS:
         raise SnapshotError(

@@ -115,6 +115,7 @@ API: dict[str, dict[str, str]] = {
     "annotation:imports": {"GET": TEAM, "POST": ADMIN},
     "annotation:demonstrations": {"GET": TEAM},
     "annotation:rankings": {"GET": TEAM},
+    "annotation:label_stream": {"GET": TEAM},
     "annotation:queue": {"GET": "va"},
     "annotation:comparisons": {"GET": "va", "POST": "va"},
     "annotation:corrections": {"POST": "va"},

@@ -27,7 +27,7 @@ WHOLE = ("", _("all splits, as a folder with its dataset card (zip)"))
 class ExportForm(forms.Form):
     format = forms.ChoiceField(label=_("Format"))
     container = forms.ChoiceField(
-        label=_("Files"), choices=[(name, CONTAINER_LABELS[name]) for name in CONTAINERS], initial="jsonl"
+        label=_("File type"), choices=[(name, CONTAINER_LABELS[name]) for name in CONTAINERS], initial="jsonl"
     )
     split = forms.ChoiceField(label=_("What"), required=False)
     ties = forms.ChoiceField(label=_("Ties in rankings"), choices=TIES, required=False)

@@ -83,7 +83,8 @@ class Snapshots(ProjectView, ListAPIView):
             name=data["name"],
             by=actor(request),
         )
-        return ApiResponse(SnapshotSerializer(snapshot).data, status=status.HTTP_201_CREATED)
+        made = self.get_queryset().get(pk=snapshot.pk)  # with what the leak check has just written
+        return ApiResponse(SnapshotSerializer(made).data, status=status.HTTP_201_CREATED)
 
 
 class SnapshotDetail(ProjectView):

@@ -64,8 +64,7 @@ def front_matter(card: CardFacts) -> dict[str, Any]:
     licences = sorted({source.licence for source in card.sources if source.licence})
     found: dict[str, Any] = {
         "pretty_name": card.name,
-        "license": licences[0].lower() if len(licences) == 1 and is_tag(licences[0]) else "other",
-        "license_name": ", ".join(licences) or "not stated",
+        **licence_of(licences),
         "language": [code for code in card.facts.get("language", {}) if is_tag(code)],
         "task_categories": [TASKS[card.kind]],
         "size_categories": [size_of(sum(card.counts.values()))],
@@ -80,6 +79,14 @@ def front_matter(card: CardFacts) -> dict[str, Any]:
     if card.columns is not None:
         found["dataset_info"] = {"features": [feature(name, column) for name, column in card.columns.items()]}
     return {name: value for name, value in found.items() if value != []}
+
+
+def licence_of(licences: Sequence[str]) -> dict[str, str]:
+    """The one licence of all that was imported, or "other" with all their names; the hub's names have no spaces."""
+    if len(licences) == 1 and is_tag(licences[0]):
+        return {"license": licences[0].lower()}
+    names = ["-".join(name.lower().split()) for name in licences]
+    return {"license": "other", "license_name": "-and-".join(names) or "not-stated"}
 
 
 def is_tag(text: str) -> bool:

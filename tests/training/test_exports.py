@@ -461,7 +461,7 @@ def test_the_licence_of_what_was_imported_is_on_the_card(labeled: Project, rita:
     _job, path = done(built(labeled, rita), rita, format="openai", container="parquet")
     folder = unzipped(path, tmp_path)
     head = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
-    assert (head["license"], head["license_name"], head["language"]) == ("cc-by-4.0", "CC-BY-4.0", ["en"])
+    assert (head["license"], head.get("license_name"), head["language"]) == ("cc-by-4.0", None, ["en"])
     info = json.loads((folder / "dataset_info.json").read_text())
     assert info["plackett_train"]["file_name"] == "data/train.parquet" and info["plackett_train"]["tags"]
     assert yaml.safe_load((folder / "verl/sft.yaml").read_text())["data"]["messages_key"] == "messages"

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from frontend.views import exports, leaks, loop, models, runs, snapshots
+from frontend.views import data, exports, leaks, loop, models, runs, snapshots
 
 LOOP = [
     path("loop/", loop.dashboard, name="dashboard"),
@@ -43,10 +43,15 @@ SNAPSHOTS = [
     ),
 ]
 
+DATA = [
+    path("data/<slug:kind>/", data.labels, name="data_labels"),
+    path("data/<slug:kind>/<uuid:label_id>/", data.label, name="data_label"),
+]
+
 JOBS = [
     path("jobs/<uuid:job_id>/", exports.job, name="job"),
     path("jobs/<uuid:job_id>/live/", exports.job_live, name="job_live"),
     path("jobs/<uuid:job_id>/cancel/", exports.job_stop, name="job_cancel"),
 ]
 
-urlpatterns = [*JOBS, *LOOP, *RUNS, *MODELS, *SNAPSHOTS]
+urlpatterns = [*DATA, *JOBS, *LOOP, *RUNS, *MODELS, *SNAPSHOTS]

@@ -103,6 +103,8 @@ PAGES: dict[str, dict[str, str]] = {
     "snapshot_export": {"POST": "ra"},
     "snapshot_leaks": {"GET": TEAM, "POST": "ra"},
     "snapshot_difference": {"GET": TEAM},
+    "data_labels": {"GET": TEAM},
+    "data_label": {"GET": TEAM},
     "member_traces": {"GET": ADMIN, "POST": ADMIN},
     "snapshot_erase": {"POST": ADMIN},
     "job": {"GET": "ra"},
@@ -231,7 +233,7 @@ def make_place(slug: str) -> Place:
         for letter, role in ROLES.items()
     }
     TaskFactory(prompt=PromptFactory(project=project))
-    demonstration_submit(
+    label = demonstration_submit(
         assignment=lease(members["l"]),
         text="An answer.",
         submission_id=uuid.uuid4(),
@@ -255,6 +257,8 @@ def make_place(slug: str) -> Place:
         "stage": "sft",
         "model_id": ModelFactory(project=project).pk,
         "snapshot_id": snapshot.pk,
+        "kind": "demonstrations",
+        "label_id": label.pk,
         "job_id": export_create(snapshot=snapshot, by=members["a"].user).pk,
         "split": "train",
         "form": "canonical",

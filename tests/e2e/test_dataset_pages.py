@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import expect
 
-from annotation.models import Prompt
+from annotation.models import Prompt, Ranking
 from annotation.services.labels import demonstration_submit
 from annotation.services.queue import assignment_next
 from tests.e2e.axe import assert_accessible
@@ -67,6 +67,8 @@ def test_the_pages_of_datasets(scene: Scene, open_browser: Callable[..., Any]) -
         "leaks": f"snapshots/{leaking.pk}/leaks/",
         "difference": f"snapshots/{leaking.pk}/difference/",
         "job": f"jobs/{job.pk}/",
+        "labels": "data/rankings/",
+        "label": f"data/rankings/{Ranking.objects.earliest('id').pk}/",
         "traces": f"people/{scene.member(scene.alice).pk}/traces/",
     }
     for look in LOOKS:

@@ -40,6 +40,7 @@ from training.serializers import (
     RunCreateSerializer,
     RunSerializer,
     SnapshotBuildSerializer,
+    SnapshotFilter,
     SnapshotSerializer,
     StatementSerializer,
     plain,
@@ -64,9 +65,11 @@ class Snapshots(ProjectView, ListAPIView):
     pagination_class = NewestFirst
 
     def get_queryset(self) -> QuerySet[Snapshot]:
-        return snapshots_of(self.access.project).select_related("leak_check")
+        asked = SnapshotFilter(data=self.request.query_params)
+        asked.is_valid(raise_exception=True)
+        return snapshots_of(self.access.project).filter(**asked.validated_data).select_related("leak_check")
 
-    @extend_schema(responses={200: SnapshotSerializer(many=True), **PROBLEMS})
+    @extend_schema(parameters=[SnapshotFilter], responses={200: SnapshotSerializer(many=True), **PROBLEMS})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> ApiResponse:
         return self.list(request, *args, **kwargs)
 

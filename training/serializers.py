@@ -81,6 +81,10 @@ class SnapshotBuildSerializer(serializers.Serializer):
     query = SnapshotQuery(required=False)
 
 
+class SnapshotFilter(serializers.Serializer):
+    kind = serializers.ChoiceField(choices=SnapshotKind.choices, required=False)
+
+
 class PreviewSerializer(serializers.Serializer):
     """What a query would freeze now."""
 

@@ -123,3 +123,6 @@ def test_a_snapshot_is_previewed_exported_compared_and_its_leaks_decided(alice: 
     assert program.get(f"snapshots/{one['id']}/leaks/").json()["results"] == []
     nothing = program.send("POST", f"snapshots/{one['id']}/leaks/", decision="leave_out")
     assert nothing.status_code == 400 and "no leak" in nothing.json()["detail"]
+    assert program.get("snapshots/", kind="rankings").json()["results"] == []
+    assert len(program.get("snapshots/", kind="demonstrations").json()["results"]) == 2
+    assert program.get("snapshots/", kind="dreams").status_code == 400

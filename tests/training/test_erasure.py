@@ -74,6 +74,9 @@ def test_erased_work_is_gone_everywhere_and_nothing_is_built_on_it(
             run_create(
                 project=alice.project, stage="reward", config={}, inputs={"train": rankings, "policy": model}, by=ada
             )
+    prompts = snapshot_build(project=alice.project, kind="prompts", by=ada)
+    measured = {"prompts": prompts, "policy": Model.objects.get(name="ppo-1")}  # looking at it trains nothing
+    run_create(project=alice.project, stage="sample", config={}, inputs=measured, by=ada)
     said = AuditEvent.objects.filter(verb="snapshot.erase")
     assert [event.detail["models_to_rebuild"] for event in said if event.target_id == str(snapshot.pk)] == [
         ["sft-1", "ppo-1"]

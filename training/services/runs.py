@@ -32,6 +32,7 @@ from training.services.wake import wake_after_commit
 
 Inputs = Mapping[str, Snapshot | Model]
 
+MEASURING = frozenset({Stage.SAMPLE, Stage.EVALUATE})  # stages that train nothing
 NAME_PREFIX = {Stage.PRETRAIN: "base", Stage.EVALUATE: "evaluation", Stage.SAMPLE: "answers"}
 
 
@@ -117,6 +118,8 @@ def check_inputs(project: Project, stage: str, inputs: Inputs) -> None:
     for name, want in wanted.items():
         if name in inputs:
             check_input(project, name, want, inputs[name])
+            if isinstance(inputs[name], Snapshot) or stage not in MEASURING:
+                refuse_erased(inputs[name])
         elif want.required:
             raise RunError(
                 _("The stage %(stage)s needs the input %(name)s: %(wanted)s.")
@@ -135,7 +138,6 @@ def check_input(project: Project, name: str, want: Wanted, value: Snapshot | Mod
             _("The input %(name)s must be %(wanted)s; %(chosen)s is not.")
             % {"name": repr(name), "wanted": want.words, "chosen": value.name}
         )
-    refuse_erased(value)
     if isinstance(value, Snapshot) and name in TRAINED_ON:
         refuse_leaks(value)
     if isinstance(value, Snapshot) and name in TRAINED_ON and is_for_evaluation(value):

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotation import api, api_feedback, api_forms, api_imports, api_queue
+from annotation import api, api_feedback, api_forms, api_imports, api_queue, api_stream
 
 app_name = "annotation"
 urlpatterns = [
@@ -19,6 +19,7 @@ urlpatterns = [
     path("projects/<slug:slug>/imports/<uuid:id>/undo/", api_imports.ImportUndo.as_view(), name="import_undo"),
     path("projects/<slug:slug>/demonstrations/", api.Demonstrations.as_view(), name="demonstrations"),
     path("projects/<slug:slug>/rankings/", api.Rankings.as_view(), name="rankings"),
+    path("projects/<slug:slug>/labels/stream/", api_stream.LabelStream.as_view(), name="label_stream"),
     path("projects/<slug:slug>/queue/", api_queue.QueueHealth.as_view(), name="queue"),
     path("projects/<slug:slug>/queue/policy/", api_queue.QueuePolicy.as_view(), name="queue_policy"),
     path("projects/<slug:slug>/queue/scores/", api_queue.QueueScores.as_view(), name="queue_scores"),

@@ -11,6 +11,11 @@ _lock = threading.Lock()
 _last = 0
 
 
+def uuid7_floor(seconds: float) -> uuid.UUID:
+    """The least UUID of this moment (seconds since 1970): everything that was made before it sorts below."""
+    return uuid.UUID(int=int(seconds * 1000) << 80 | 0x7 << 76)
+
+
 def uuid7() -> uuid.UUID:
     """Return a UUID version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, 12 of their fraction, then random bits.
 

@@ -11,7 +11,7 @@ from typing import IO
 from django.utils.translation import gettext as _
 
 from annotation.errors import ImportProblem, PlackettError
-from annotation.fields import Category, Flag
+from annotation.fields import Category
 from annotation.formats import Format, format_named, recognise
 from annotation.formats.base import Row
 from annotation.lines import Line, read_lines

@@ -105,6 +105,25 @@ def agreement(ours: Sequence[Rank], theirs: Sequence[Rank]) -> tuple[int, int]:
     return agreed, compared
 
 
+def most_agreed(rankings: Sequence[Sequence[Rank]]) -> int:
+    """Which of these rankings of the same answers agrees most with the others; the first of those that do equally.
+
+    What it agrees by: over all other rankings, the pairs that both put in the same order less those that they put in
+    opposite orders. Ties and unranked answers say nothing. The result is a ranking that somebody made, never a cycle
+    such as three pairwise majorities may form (docs/adr/0012).
+    """
+    best, best_score = 0, None
+    for place, ours in enumerate(rankings):
+        score = 0
+        for other, theirs in enumerate(rankings):
+            if other != place:
+                agreed, compared = agreement(ours, theirs)
+                score += 2 * agreed - compared
+        if best_score is None or score > best_score:
+            best, best_score = place, score
+    return best
+
+
 def contradictions(ranks: Sequence[Rank], ratings: Sequence[int | None]) -> list[tuple[int, int]]:
     """Return the pairs (better ranked, worse ranked) whose ratings say the opposite."""
     return [

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from annotation.fields import HIGHEST_RATING, LOWEST_RATING, Category, SkipReason
+from annotation.fields import HIGHEST_RATING, LOWEST_RATING, Category, Flag, SkipReason
 from annotation.models import Assignment, Origin, Pool, Project, Prompt, PromptStyle, Purpose, Split, TaskKind
 from annotation.selectors.forms import form_in_hand
 
@@ -194,6 +194,9 @@ class RowFilter(serializers.Serializer):
     languages = listed()
     origins = listed(Origin.choices)
     purpose = serializers.ChoiceField(choices=[("", "both"), *Purpose.choices], required=False, allow_blank=True)
+    labelers = listed()
+    labelers_out = listed()
+    flags_out = listed(Flag.choices)
     overlap = serializers.ChoiceField(choices=["all", "latest"], required=False)
     returned = serializers.BooleanField(
         required=False, help_text="Also labels that a reviewer returned and that were not edited since"

@@ -16,6 +16,7 @@ from frontend.views import (
     queue,
     ranking_form,
     tokens,
+    traces,
 )
 
 PROJECT = [
@@ -42,6 +43,8 @@ PROJECT = [
     path("people/invitations/<uuid:invitation_id>/", invitations.invitation_withdraw, name="invitation_withdraw"),
     path("people/<uuid:member_id>/", people.member, name="member"),
     path("people/<uuid:member_id>/link/", people.member_link, name="member_link"),
+    path("people/<uuid:member_id>/traces/", traces.traces, name="member_traces"),
+    path("snapshots/<uuid:snapshot_id>/erase/", traces.snapshot_erased, name="snapshot_erase"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<uuid:token_id>/revoke/", tokens.token_revoke, name="token_revoke"),
     path("audit/", audit.audit, name="audit"),

@@ -9,48 +9,11 @@ from typing import Any
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from annotation.fields import Category
+from annotation.fields import Category, Flag
 from annotation.models import Origin, Pool, Purpose, Split
-from frontend.project_forms.snapshots import OVERLAPS, TIES
+from frontend.project_forms.snapshots import FLAGGED, LEAKS, OVERLAPS, TIES
+from training.exports import PAIRS, REASONS, TARGETS, Target
 from training.models import Snapshot
-from training.selectors.snapshots import formats_of as export_formats
-
-
-@dataclass(frozen=True)
-class Format:
-    key: str
-    label: str | Promise
-    about: str | Promise
-
-
-PAIRS_LOSE = _("Pairs: which rankings they are from, ratings, flags, times and labelers are not in it.")
-ANSWERS_LOSE = _("Conversations alone: categories, times and labelers are not in it.")
-FORMATS: dict[str, dict[str, Format]] = {
-    "corpus": {"text": Format("text", _("text"), _("One text in each line."))},
-    "prompts": {"prompt": Format("prompt", _("prompt"), _("The conversation alone, as TRL reads it."))},
-    "demonstrations": {
-        "prompt-completion": Format(
-            "prompt-completion", _("prompt and completion"), _("As TRL's SFT trainer reads it.")
-        ),
-        "openai": Format("openai", "OpenAI", ANSWERS_LOSE),
-        "sharegpt": Format("sharegpt", "ShareGPT", ANSWERS_LOSE),
-        "alpaca": Format("alpaca", "Alpaca", ANSWERS_LOSE),
-    },
-    "rankings": {
-        "preference": Format(
-            "preference", _("prompt, chosen and rejected"), _("Pairs, as TRL's reward and DPO trainers read them.")
-        ),
-        "unpaired": Format(
-            "unpaired",
-            _("prompt, completion and label"),
-            _("Each answer as good or bad, as TRL's KTO trainer reads it: rated above 4 or below, or first or last."),
-        ),
-        "openai": Format("openai", "OpenAI", PAIRS_LOSE),
-        "sharegpt": Format("sharegpt", "ShareGPT", PAIRS_LOSE),
-        "alpaca": Format("alpaca", "Alpaca", PAIRS_LOSE),
-    },
-}
-CANONICAL = Format("canonical", _("Canonical"), _("Every field, as it is stored."))
 
 
 @dataclass(frozen=True)
@@ -61,9 +24,32 @@ class File:
     size: int
 
 
-def formats_of(snapshot: Snapshot) -> list[Format]:
-    known = {"canonical": CANONICAL, **FORMATS[snapshot.kind]}
-    return [known[key] for key in export_formats(snapshot)]
+@dataclass(frozen=True)
+class Statement:
+    """A format with what it carries and what it does not, in words."""
+
+    target: Target
+    lost: str
+    may_leave_out: list[str | Promise]
+
+    @property
+    def as_pairs(self) -> bool:
+        return PAIRS in self.target.carries
+
+
+def formats_of(snapshot: Snapshot) -> list[Target]:
+    return list(TARGETS[snapshot.kind].values())
+
+
+def statements_of(snapshot: Snapshot) -> list[Statement]:
+    return [
+        Statement(
+            target=target,
+            lost=", ".join(target.lost(snapshot.kind)),
+            may_leave_out=[REASONS[reason] for reason in target.may_leave_out],
+        )
+        for target in formats_of(snapshot)
+    ]
 
 
 def files_of(snapshot: Snapshot) -> list[File]:
@@ -83,6 +69,12 @@ QUERY_LABELS: dict[str, str | Promise] = {
     "origins": _("Labels made"),
     "purpose": _("Purpose of the labels"),
     "overlap": _("Where several people labeled"),
+    "labelers": _("Only labels by"),
+    "labelers_out": _("No labels by"),
+    "held_out_labelers": _("Held-out labelers"),
+    "flags_out": _("Without answers flagged as"),
+    "flagged": _("Where an answer has one of these flags"),
+    "leaks": _("Prompts in train that are nearly held out"),
     "extras": _("Labels beyond what was wanted"),
     "returned": _("Labels that a reviewer returned"),
     "since": _("From"),
@@ -102,6 +94,9 @@ VALUE_LABELS: dict[str, Sequence[tuple[str, str | Promise]]] = {
     "purpose": Purpose.choices,
     "overlap": OVERLAPS,
     "ties": TIES,
+    "flags_out": Flag.choices,
+    "flagged": FLAGGED,
+    "leaks": LEAKS,
 }
 
 
@@ -111,6 +106,7 @@ TOLD_ALWAYS = frozenset({"validation_percent"})  # its zero means something
 def query_words(query: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What restricted the rows, as (label, value); a filter that was left open is not told."""
     told = [(name, value) for name, value in query.items() if value or name in TOLD_ALWAYS]
+    told = [item for item in told if item != ("leaks", "keep") and (item[0] != "flagged" or query.get("flags_out"))]
     return [(str(QUERY_LABELS.get(name, name)), value_words(name, value)) for name, value in told]
 
 
@@ -118,3 +114,67 @@ def value_words(name: str, value: Any) -> str:
     labels = dict(VALUE_LABELS.get(name, ()))
     parts = value if isinstance(value, list) else [value]
     return ", ".join([str(labels.get(part, part)) for part in parts])
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a distribution; `percent` of the longest."""
+
+    label: str
+    number: int
+    percent: int
+
+
+CHARTS: tuple[tuple[str, str | Promise], ...] = (
+    ("category", _("Categories")),
+    ("language", _("Languages")),
+    ("origin", _("Labels made")),
+    ("labeler", _("Labelers")),
+    ("guideline", _("Guidelines, version")),
+    ("k", _("Answers ranked together (K)")),
+    ("rating", _("Ratings")),
+    ("flag", _("Flags")),
+    ("prompt_length", _("Length of prompts (characters, from)")),
+    ("answer_length", _("Length of answers (characters, from)")),
+)
+CHART_LABELS: dict[str, Sequence[tuple[str, str | Promise]]] = {
+    "category": Category.choices,
+    "origin": Origin.choices,
+    "flag": Flag.choices,
+}
+BY_NUMBER = frozenset({"k", "rating", "guideline", "prompt_length", "answer_length"})
+MOST_BARS = 20
+
+
+def charts_of(facts: Mapping[str, Any]) -> list[tuple[str | Promise, list[Bar]]]:
+    """The distributions of a snapshot, each as bars with their numbers beside them."""
+    return [(title, bars_of(name, facts[name])) for name, title in CHARTS if facts.get(name)]
+
+
+def bars_of(name: str, counts: Mapping[str, int]) -> list[Bar]:
+    items = sorted(counts.items(), key=lambda item: int(item[0])) if name in BY_NUMBER else list(counts.items())
+    items = items[:MOST_BARS]
+    most = max(number for _label, number in items)
+    labels = dict(CHART_LABELS.get(name, ()))
+    return [Bar(str(labels.get(key, key)), number, max(1, 100 * number // most)) for key, number in items]
+
+
+def figures_of(facts: Mapping[str, Any]) -> list[tuple[str | Promise, str]]:
+    """The few numbers that say what a dataset of rankings is like."""
+    found: list[tuple[str | Promise, str]] = []
+    if facts.get("labelers"):
+        found.append((_("Labelers"), f"{facts['labelers']:,}"))
+    if facts.get("k"):
+        pairs = facts["pairs"] + facts["tied_pairs"]
+        found += [
+            (_("Ordered pairs"), f"{facts['pairs']:,}"),
+            (_("Tied pairs"), share(facts["tied_pairs"], pairs)),
+            (_("Longer answer preferred"), share(facts["longer_wins"], facts["pairs_of_unequal_length"])),
+        ]
+    if facts.get("mean_seconds"):
+        found.append((_("Seconds of work, mean"), f"{facts['mean_seconds']:.1f}"))
+    return found
+
+
+def share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "–"

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from frontend.views import loop, models, runs, snapshots
+from frontend.views import data, exports, leaks, loop, models, runs, snapshots
 
 LOOP = [
     path("loop/", loop.dashboard, name="dashboard"),
@@ -35,9 +35,23 @@ SNAPSHOTS = [
     path("snapshots/preview/", snapshots.snapshot_preview_counts, name="snapshot_preview"),
     path("snapshots/corpus/", snapshots.corpus_new, name="corpus_new"),
     path("snapshots/<uuid:snapshot_id>/", snapshots.snapshot, name="snapshot"),
+    path("snapshots/<uuid:snapshot_id>/export/", exports.export_new, name="snapshot_export"),
+    path("snapshots/<uuid:snapshot_id>/leaks/", leaks.leaks, name="snapshot_leaks"),
+    path("snapshots/<uuid:snapshot_id>/difference/", exports.difference, name="snapshot_difference"),
     path(
         "snapshots/<uuid:snapshot_id>/<slug:split>/<slug:form>/", snapshots.snapshot_download, name="snapshot_download"
     ),
 ]
 
-urlpatterns = [*LOOP, *RUNS, *MODELS, *SNAPSHOTS]
+DATA = [
+    path("data/<slug:kind>/", data.labels, name="data_labels"),
+    path("data/<slug:kind>/<uuid:label_id>/", data.label, name="data_label"),
+]
+
+JOBS = [
+    path("jobs/<uuid:job_id>/", exports.job, name="job"),
+    path("jobs/<uuid:job_id>/live/", exports.job_live, name="job_live"),
+    path("jobs/<uuid:job_id>/cancel/", exports.job_stop, name="job_cancel"),
+]
+
+urlpatterns = [*DATA, *JOBS, *LOOP, *RUNS, *MODELS, *SNAPSHOTS]

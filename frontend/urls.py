@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from frontend.views import accounts, acknowledgement, feedback, invitations, labeling, projects
+from frontend.views import accounts, acknowledgement, exports, feedback, invitations, labeling, projects
 
 app_name = "frontend"
 
@@ -35,6 +35,7 @@ LABELING = [
 PROJECTS = [
     path("projects/new/", projects.project_new, name="project_new"),
     path("p/<slug:slug>/", include("frontend.project_urls")),
+    path("exports/<str:token>/<str:name>", exports.export_file, name="export_file"),
 ]
 
 urlpatterns = [*ACCOUNTS, *LABELING, *PROJECTS]

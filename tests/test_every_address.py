@@ -32,6 +32,7 @@ from tests.factories import (
     UserFactory,
     lease,
 )
+from training.services.exports import export_create
 from training.services.snapshots import snapshot_build
 
 pytestmark = pytest.mark.django_db
@@ -113,6 +114,16 @@ PAGES: dict[str, dict[str, str]] = {
     "corpus_new": {"GET": ADMIN, "POST": ADMIN},
     "snapshot": {"GET": TEAM},
     "snapshot_download": {"GET": "ra"},
+    "snapshot_export": {"POST": "ra"},
+    "snapshot_leaks": {"GET": TEAM, "POST": "ra"},
+    "snapshot_difference": {"GET": TEAM},
+    "data_labels": {"GET": TEAM},
+    "data_label": {"GET": TEAM},
+    "member_traces": {"GET": ADMIN, "POST": ADMIN},
+    "snapshot_erase": {"POST": ADMIN},
+    "job": {"GET": "ra"},
+    "job_live": {"GET": "ra"},
+    "job_cancel": {"POST": "ra"},
 }
 API: dict[str, dict[str, str]] = {
     "annotation:prompts": {"GET": TEAM, "POST": ADMIN},
@@ -127,6 +138,7 @@ API: dict[str, dict[str, str]] = {
     "annotation:import_undo": {"POST": ADMIN},
     "annotation:demonstrations": {"GET": TEAM},
     "annotation:rankings": {"GET": TEAM},
+    "annotation:label_stream": {"GET": TEAM},
     "annotation:queue": {"GET": "va"},
     "annotation:comparisons": {"GET": "va", "POST": "va"},
     "annotation:corrections": {"POST": "va"},
@@ -152,6 +164,12 @@ API: dict[str, dict[str, str]] = {
     "training:snapshots": {"GET": TEAM, "POST": "ra"},
     "training:snapshot": {"GET": TEAM},
     "training:download": {"GET": "ra"},
+    "training:preview": {"POST": "ra"},
+    "training:formats": {"GET": TEAM},
+    "training:exports": {"GET": "ra", "POST": "ra"},
+    "training:leaks": {"GET": TEAM, "POST": "ra"},
+    "training:difference": {"GET": TEAM},
+    "training:job": {"GET": "ra", "DELETE": "ra"},
     "training:runs": {"GET": TEAM, "POST": ADMIN},
     "training:run": {"GET": TEAM},
     "training:metrics": {"GET": TEAM},
@@ -178,6 +196,7 @@ ELSEWHERE = {
     "frontend:theme": "tests/frontend/test_accounts.py",
     "frontend:answers_layout": "tests/frontend/test_accounts.py",
     "frontend:project_new": "tests/frontend/test_projects.py",
+    "frontend:export_file": "whoever has the signed link: tests/frontend/test_exports.py",
 }
 
 
@@ -236,6 +255,8 @@ API_ROW = {
     **dict.fromkeys(["annotation:import_cancel", "annotation:import_good", "annotation:import_undo"], "batch_id"),
     "training:snapshot": "snapshot_id",
     "training:download": "snapshot_id",
+    **dict.fromkeys(["training:formats", "training:exports", "training:leaks", "training:difference"], "snapshot_id"),
+    "training:job": "job_id",
     **dict.fromkeys(
         ["training:run", "training:metrics", "training:cancel", "training:pause", "training:resume", "training:retry"],
         "run_id",
@@ -264,6 +285,9 @@ def make_place(slug: str) -> Place:
         active_seconds=1,
         by=members["l"],
     )
+    # The one that pages compare with, and the one that they are asked for.
+    asked = {"splits": ["train"]}
+    snapshot_build(project=project, kind="demonstrations", query=asked, by=members["a"].user)
     snapshot = snapshot_build(project=project, kind="demonstrations", by=members["a"].user)
     batch = ImportBatch.objects.create(project=project, kind="prompts", source="a file", sha256="0" * 64)
     ids = {
@@ -280,6 +304,8 @@ def make_place(slug: str) -> Place:
         "stage": "sft",
         "model_id": ModelFactory(project=project).pk,
         "snapshot_id": snapshot.pk,
+        "kind": "demonstrations",
+        "job_id": export_create(snapshot=snapshot, by=members["a"].user).pk,
         "split": "train",
         "form": "canonical",
         "ending": "csv",

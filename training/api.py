@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import Http404, StreamingHttpResponse
+from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -18,22 +19,38 @@ from annotation.access import NOTHING_HERE
 from annotation.api_base import PROBLEMS, Pages, ProjectView, Scope, actor
 from annotation.models import Project
 from annotation.roles import Capability
-from training.models import Model, Run, Snapshot
+from training.exports import TARGETS
+from training.links import link_token
+from training.models import Job, JobKind, LeakCheck, LeakPair, Model, Run, Snapshot
+from training.packing import CONTENT_TYPES
 from training.selectors.runs import metric_series
-from training.selectors.snapshots import export_lines, snapshots_of
+from training.selectors.snapshots import export_lines, snapshot_preview, snapshots_of
 from training.serializers import (
+    DifferenceFilter,
+    DifferenceSerializer,
     DownloadFilter,
+    ExportCreateSerializer,
+    JobSerializer,
+    LeakDecisionSerializer,
+    LeakPairSerializer,
     MetricFilter,
     MetricsSerializer,
     ModelSerializer,
+    PreviewSerializer,
     RunCreateSerializer,
     RunSerializer,
     SnapshotBuildSerializer,
+    SnapshotFilter,
     SnapshotSerializer,
+    StatementSerializer,
     plain,
 )
+from training.services.differences import compare
+from training.services.exports import export_create
+from training.services.jobs import job_cancel
+from training.services.leaks import leaks_accept
 from training.services.runs import run_cancel, run_create, run_pause, run_resume, run_retry
-from training.services.snapshots import snapshot_build
+from training.services.snapshots import snapshot_build, snapshot_without_leaks
 
 
 class NewestFirst(Pages):
@@ -48,9 +65,11 @@ class Snapshots(ProjectView, ListAPIView):
     pagination_class = NewestFirst
 
     def get_queryset(self) -> QuerySet[Snapshot]:
-        return snapshots_of(self.access.project)
+        asked = SnapshotFilter(data=self.request.query_params)
+        asked.is_valid(raise_exception=True)
+        return snapshots_of(self.access.project).filter(**asked.validated_data).select_related("leak_check")
 
-    @extend_schema(responses={200: SnapshotSerializer(many=True), **PROBLEMS})
+    @extend_schema(parameters=[SnapshotFilter], responses={200: SnapshotSerializer(many=True), **PROBLEMS})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> ApiResponse:
         return self.list(request, *args, **kwargs)
 
@@ -67,7 +86,8 @@ class Snapshots(ProjectView, ListAPIView):
             name=data["name"],
             by=actor(request),
         )
-        return ApiResponse(SnapshotSerializer(snapshot).data, status=status.HTTP_201_CREATED)
+        made = self.get_queryset().get(pk=snapshot.pk)  # with what the leak check has just written
+        return ApiResponse(SnapshotSerializer(made).data, status=status.HTTP_201_CREATED)
 
 
 class SnapshotDetail(ProjectView):
@@ -79,23 +99,159 @@ class SnapshotDetail(ProjectView):
         return ApiResponse(SnapshotSerializer(get_object_or_404(snapshots_of(self.access.project), pk=id)).data)
 
 
+class SnapshotPreview(ProjectView):
+    allowed = {"POST": (Capability.SNAPSHOT, Scope.EXPORT)}
+
+    @extend_schema(request=SnapshotBuildSerializer, responses={200: PreviewSerializer, **PROBLEMS})
+    def post(self, request: Request, slug: str) -> ApiResponse:
+        """Count what a query selects now, and show the first rows, without freezing anything."""
+        asked = SnapshotBuildSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        data = asked.validated_data
+        return ApiResponse(snapshot_preview(self.access.project, data["kind"], plain(data.get("query") or {})))
+
+
 DOWNLOAD: dict[Any, Any] = {(200, "application/jsonl"): OpenApiTypes.BINARY, **PROBLEMS}
 
 
-class SnapshotDownload(ProjectView):
+class OfSnapshot(ProjectView):
+    """A view of one snapshot."""
+
+    def snapshot(self, id: UUID) -> Snapshot:
+        return get_object_or_404(snapshots_of(self.access.project), pk=id)
+
+
+class SnapshotDownload(OfSnapshot):
     allowed = {"GET": (Capability.SNAPSHOT, Scope.EXPORT)}
 
     @extend_schema(parameters=[DownloadFilter], responses=DOWNLOAD)
     def get(self, request: Request, slug: str, id: UUID) -> StreamingHttpResponse:
-        """One file of a snapshot as JSON lines."""
-        snapshot = get_object_or_404(snapshots_of(self.access.project), pk=id)
+        """One file of a snapshot, streamed. For a download that can go on where it broke off, ask for an export."""
+        snapshot = self.snapshot(id)
         asked = DownloadFilter(data=request.query_params)
         asked.is_valid(raise_exception=True)
         data = asked.validated_data
-        lines = export_lines(snapshot, split=data["split"], format=data["form"], ties=data.get("ties"))
-        name = f"{snapshot.kind}-{snapshot.sha256[:12]}-{data['split']}.jsonl"
+        container = data["container"]
+        lines = export_lines(
+            snapshot, split=data["split"], format=data["form"], ties=data.get("ties"), container=container
+        )
+        name = f"{snapshot.kind}-{snapshot.sha256[:12]}-{data['split']}.{container}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingHttpResponse(lines, content_type="application/jsonl", headers=headers)
+        content_type = "application/jsonl" if container == "jsonl" else CONTENT_TYPES[container]
+        return StreamingHttpResponse(lines, content_type=content_type, headers=headers)
+
+
+class SnapshotFormats(OfSnapshot):
+    allowed = {"GET": (Capability.READ_LABELS, Scope.READ)}
+
+    @extend_schema(responses={200: StatementSerializer(many=True), **PROBLEMS})
+    def get(self, request: Request, slug: str, id: UUID) -> ApiResponse:
+        """What each format that this snapshot can be written in carries, and what it does not."""
+        snapshot = self.snapshot(id)
+        statements = [target.statement(snapshot.kind) for target in TARGETS[snapshot.kind].values()]
+        return ApiResponse(StatementSerializer(statements, many=True).data)
+
+
+class WithJobs(ProjectView):
+    """Views that answer jobs, with the link of those that made a file."""
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        request = self.request
+        user = actor(request)
+
+        def link(job: Job) -> str:
+            path = reverse("frontend:export_file", args=[link_token(job, user), job.result["name"]])
+            return request.build_absolute_uri(path)
+
+        return {"request": request, "link": link}
+
+    def one(self, job: Job) -> Any:
+        return JobSerializer(job, context=self.get_serializer_context()).data
+
+    def job(self, id: UUID) -> Job:
+        return get_object_or_404(Job.objects.filter(project=self.access.project), pk=id)
+
+
+class SnapshotExports(WithJobs, OfSnapshot, ListAPIView):
+    """Exports of a snapshot, newest first."""
+
+    allowed = dict.fromkeys(("GET", "POST"), (Capability.SNAPSHOT, Scope.EXPORT))
+    serializer_class = JobSerializer
+    pagination_class = NewestFirst
+
+    def get_queryset(self) -> QuerySet[Job]:
+        return Job.objects.filter(snapshot=self.snapshot(self.kwargs["id"]), kind=JobKind.EXPORT)
+
+    @extend_schema(responses={200: JobSerializer(many=True), **PROBLEMS})
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> ApiResponse:
+        return self.list(request, *args, **kwargs)
+
+    @extend_schema(request=ExportCreateSerializer, responses={202: JobSerializer, **PROBLEMS})
+    def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:
+        """Have a worker write a file, or the whole folder as a zip; poll the job, then fetch its `url`."""
+        snapshot = self.snapshot(id)
+        asked = ExportCreateSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        job = export_create(snapshot=snapshot, by=actor(request), **asked.validated_data)
+        return ApiResponse(self.one(job), status=status.HTTP_202_ACCEPTED)
+
+
+class JobDetail(WithJobs):
+    allowed = dict.fromkeys(("GET", "DELETE"), (Capability.SNAPSHOT, Scope.EXPORT))
+
+    @extend_schema(responses={200: JobSerializer, **PROBLEMS})
+    def get(self, request: Request, slug: str, id: UUID) -> ApiResponse:
+        """How far a job is; of a finished export also where its file is."""
+        return ApiResponse(self.one(self.job(id)))
+
+    @extend_schema(responses={200: JobSerializer, **PROBLEMS})
+    def delete(self, request: Request, slug: str, id: UUID) -> ApiResponse:
+        """Cancel a job, or remove the file that it made."""
+        return ApiResponse(self.one(job_cancel(job=self.job(id), by=actor(request))))
+
+
+class SnapshotLeaks(OfSnapshot, ListAPIView):
+    """Prompts in train that are held out too, word for word or nearly, each beside the one it is closest to."""
+
+    allowed = {"GET": (Capability.READ_LABELS, Scope.READ), "POST": (Capability.SNAPSHOT, Scope.EXPORT)}
+    serializer_class = LeakPairSerializer
+    pagination_class = NewestFirst
+
+    def get_queryset(self) -> QuerySet[LeakPair]:
+        return LeakPair.objects.filter(leak_check__snapshot=self.snapshot(self.kwargs["id"]))
+
+    @extend_schema(responses={200: LeakPairSerializer(many=True), **PROBLEMS})
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> ApiResponse:
+        return self.list(request, *args, **kwargs)
+
+    @extend_schema(request=LeakDecisionSerializer, responses={200: SnapshotSerializer, **PROBLEMS})
+    def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:
+        """Decide: accept the leaks with a reason, or freeze the same rows without them."""
+        snapshot = self.snapshot(id)
+        get_object_or_404(LeakCheck, snapshot=snapshot)
+        asked = LeakDecisionSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        data = asked.validated_data
+        if data["decision"] == "accept":
+            leaks_accept(snapshot=snapshot, reason=data["reason"], by=actor(request))
+        else:
+            snapshot = snapshot_without_leaks(snapshot=snapshot, by=actor(request))
+        return ApiResponse(SnapshotSerializer(self.snapshot(snapshot.pk)).data)
+
+
+class SnapshotDifference(WithJobs, OfSnapshot):
+    allowed = {"GET": (Capability.READ_LABELS, Scope.READ)}
+
+    @extend_schema(parameters=[DifferenceFilter], responses={200: DifferenceSerializer, 202: JobSerializer, **PROBLEMS})
+    def get(self, request: Request, slug: str, id: UUID) -> ApiResponse:
+        """What changed from another snapshot to this one. Of large ones a worker finds out: ask again until it has."""
+        after = self.snapshot(id)
+        asked = DifferenceFilter(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        found = compare(before=self.snapshot(asked.validated_data["before"]), after=after, by=actor(request))
+        if isinstance(found, Job):
+            return ApiResponse(self.one(found), status=status.HTTP_202_ACCEPTED)
+        return ApiResponse(DifferenceSerializer(found).data)
 
 
 def runs_of(project: Project) -> QuerySet[Run]:

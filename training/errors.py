@@ -16,6 +16,10 @@ class SnapshotError(PlackettError):
     """A snapshot that can't be built or read."""
 
 
+class JobError(PlackettError):
+    """A job that can't be asked for or changed."""
+
+
 class ModelError(PlackettError):
     """A model that can't be registered or published."""
 

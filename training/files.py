@@ -2,6 +2,7 @@
 
     <FILES_DIR>/<kind>/<sha256>...              finished things, never changed, each with an `Artifact` row
     <FILES_DIR>/runs/<run>/attempts/<n>/        one attempt's own room
+    <FILES_DIR>/jobs/<job>/                     an export, until it expires
 
 The hash of a folder is that of its sorted lines "<sha256>  <relative path>", the same as the core's, so either side
 can check what the other wrote.
@@ -65,6 +66,10 @@ def attempt_folder(run_id: UUID, attempt: int) -> Path:
 
 def run_folder(run_id: UUID) -> Path:
     return root() / "runs" / str(run_id)
+
+
+def job_folder(job_id: UUID) -> Path:
+    return root() / "jobs" / str(job_id)
 
 
 def checkpoint_path(checkpoint: Checkpoint) -> Path:

@@ -12,6 +12,8 @@ from training.rlhf.config import POLICIES
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
+# Labels by people whom nothing is trained on: a file of its own where a snapshot's query names such people.
+HELD_OUT_LABELERS = "held_out_labelers"
 
 
 WORDS: dict[str, Promise] = {

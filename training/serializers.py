@@ -4,26 +4,73 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from annotation.serializers import RowFilter
-from training.models import Model, Run, RunInput, Snapshot, SnapshotKind, Stage
+from annotation.serializers import RowFilter, listed
+from training.exports import FIELDS, TARGETS
+from training.models import (
+    Job,
+    JobKind,
+    JobState,
+    LeakCheck,
+    LeakPair,
+    Model,
+    Run,
+    RunInput,
+    Snapshot,
+    SnapshotKind,
+    Stage,
+)
+from training.packing import CONTAINERS
 from training.selectors.snapshots import formats_of
+from training.services.leaks import SHORTEST_REASON
+
+
+class LeakCheckSerializer(serializers.ModelSerializer):
+    replaced_by = serializers.UUIDField(source="replaced_by_id", allow_null=True, help_text="Without the leaks")
+
+    class Meta:
+        model = LeakCheck
+        fields = ["state", "exact", "near", "reason", "replaced_by", "checked_at", "decided_at"]
 
 
 class SnapshotSerializer(serializers.ModelSerializer):
-    formats = serializers.SerializerMethodField(help_text="What `download` can write")
+    formats = serializers.SerializerMethodField(help_text="What `download` and `exports` can write")
+    leaks = serializers.SerializerMethodField(help_text="The leak check; null for a corpus")
 
     class Meta:
         model = Snapshot
-        fields = ["id", "kind", "name", "query", "counts", "sha256", "manifest", "formats", "created_at"]
+        fields = [
+            "id", "kind", "name", "query", "counts", "facts", "sha256", "manifest", "formats", "leaks", "erased_at",
+            "created_at",
+        ]  # fmt: skip
 
     def get_formats(self, snapshot: Snapshot) -> list[str]:
         return formats_of(snapshot)
 
+    @extend_schema_field(LeakCheckSerializer(allow_null=True))
+    def get_leaks(self, snapshot: Snapshot) -> Any:
+        check = getattr(snapshot, "leak_check", None)
+        return LeakCheckSerializer(check).data if check else None
+
 
 class SnapshotQuery(RowFilter):
+    overlap = serializers.ChoiceField(
+        choices=["all", "latest", "majority"],
+        required=False,
+        help_text="`majority` (rankings): of each task the one that agrees most with the others",
+    )
+    held_out_labelers = listed()
+    flagged = serializers.ChoiceField(
+        choices=["ranking", "answer"],
+        required=False,
+        help_text="What goes with an answer that carries one of `flags_out`",
+    )
     ties = serializers.ChoiceField(choices=["drop", "half", "margin"], required=False)
+    leaks = serializers.ChoiceField(
+        choices=["keep", "leave_out"], required=False, help_text="Prompts in train that are held out too, or nearly"
+    )
 
 
 class SnapshotBuildSerializer(serializers.Serializer):
@@ -34,14 +81,109 @@ class SnapshotBuildSerializer(serializers.Serializer):
     query = SnapshotQuery(required=False)
 
 
+class SnapshotFilter(serializers.Serializer):
+    kind = serializers.ChoiceField(choices=SnapshotKind.choices, required=False)
+
+
+class PreviewSerializer(serializers.Serializer):
+    """What a query would freeze now."""
+
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="Rows of each split")
+    total = serializers.IntegerField()
+    query = serializers.DictField(help_text="The whole query, as the manifest would hold it")
+    rows = serializers.ListField(child=serializers.DictField(), help_text="The first few, canonical")
+
+
+FORMATS = sorted({key for targets in TARGETS.values() for key in targets})
+SPLIT_NAMES = ["train", "validation", "test", "held_out_labelers"]
+TIE_POLICIES = ["drop", "half", "margin"]
+
+
 class DownloadFilter(serializers.Serializer):
-    split = serializers.ChoiceField(choices=["train", "validation", "test"], default="train")
+    split = serializers.ChoiceField(choices=SPLIT_NAMES, default="train")
     form = serializers.ChoiceField(
-        choices=["canonical", "prompt-completion", "preference", "prompt", "text"],
+        choices=FORMATS,
         default="canonical",
-        help_text="`canonical`, or what the trainers read: see `formats` of the snapshot",
+        help_text="`canonical`, or what a trainer or tool reads: see `formats` of the snapshot",
     )
-    ties = serializers.ChoiceField(choices=["drop", "half", "margin"], required=False)
+    container = serializers.ChoiceField(choices=[name for name in CONTAINERS if name != "parquet"], default="jsonl")
+    ties = serializers.ChoiceField(choices=TIE_POLICIES, required=False)
+
+
+class StatementSerializer(serializers.Serializer):
+    """What a format carries of the canonical rows, and what it does not."""
+
+    format = serializers.CharField()
+    kind = serializers.CharField()
+    carries = serializers.ListField(child=serializers.CharField(), help_text="Fields that come back when it is read")
+    does_not_carry = serializers.ListField(child=serializers.ChoiceField(choices=sorted(set().union(*FIELDS.values()))))
+    as_pairs = serializers.BooleanField(help_text="The order between two answers comes back, the group does not")
+    may_leave_out = serializers.DictField(child=serializers.CharField(), help_text="{reason: in words} of missing rows")
+    tables = serializers.BooleanField(help_text="Whether it can be CSV or Parquet")
+
+
+class ExportCreateSerializer(serializers.Serializer):
+    format = serializers.ChoiceField(choices=FORMATS, default="canonical")
+    container = serializers.ChoiceField(choices=list(CONTAINERS), default="jsonl")
+    split = serializers.ChoiceField(
+        choices=["", *SPLIT_NAMES], default="", allow_blank=True, help_text="Empty: the whole folder with its card"
+    )
+    ties = serializers.ChoiceField(choices=TIE_POLICIES, required=False)
+
+
+class JobSerializer(serializers.ModelSerializer):
+    """Work in a worker. `url` of a finished export is good for a day, for whoever has it, and answers ranges."""
+
+    kind = serializers.ChoiceField(choices=JobKind.choices)
+    state = serializers.ChoiceField(choices=JobState.choices)
+    snapshot = serializers.UUIDField(source="snapshot_id")
+    url = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Job
+        fields = [
+            "id", "kind", "snapshot", "asked", "state", "done", "total", "result", "message", "url", "created_at",
+            "ended_at", "expires_at",
+        ]  # fmt: skip
+
+    def get_url(self, job: Job) -> str | None:
+        link = self.context.get("link")
+        return link(job) if link and job.kind == JobKind.EXPORT and job.state == JobState.SUCCEEDED else None
+
+
+class LeakPairSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = LeakPair
+        fields = [
+            "id", "similarity", "train_row", "train_prompt", "held_out_row", "held_out_prompt", "held_out_split",
+        ]  # fmt: skip
+
+
+class LeakDecisionSerializer(serializers.Serializer):
+    decision = serializers.ChoiceField(
+        choices=["accept", "leave_out"], help_text="`leave_out` freezes another snapshot, which is answered"
+    )
+    reason = serializers.CharField(
+        required=False,
+        default="",
+        allow_blank=True,
+        max_length=2000,
+        help_text=f"To accept: {SHORTEST_REASON}+ characters",
+    )
+
+
+class DifferenceFilter(serializers.Serializer):
+    before = serializers.UUIDField(help_text="The earlier snapshot")
+
+
+class DifferenceSerializer(serializers.Serializer):
+    added = serializers.IntegerField()
+    gone = serializers.IntegerField()
+    changed = serializers.IntegerField()
+    same = serializers.IntegerField()
+    moved = serializers.IntegerField(help_text="In another split than before")
+    examples = serializers.DictField(help_text="{added, gone, changed: [{before, after}]}, a few of each")
+    mix = serializers.DictField(help_text="{labeler, category, language, origin: [[name, rows before, rows after]]}")
 
 
 class RunInputSerializer(serializers.ModelSerializer):

@@ -14,6 +14,7 @@ from django.db import DatabaseError, connection
 
 from training.files import clear_aside
 from training.services.claims import reap_lost_leases, run_claim
+from training.services.jobs import job_claim, jobs_sweep, wake_jobs
 from training.services.wake import wake
 from training.services.workers import (
     SEEN_SECONDS,
@@ -44,12 +45,26 @@ def work(queue: str) -> None:
             presence.tell(None)
 
 
+@shared_task(name="training.tasks.work_jobs")
+def work_jobs() -> None:
+    """Claim and carry out jobs (exports, leak checks, comparisons) until none is left, or the worker shuts down."""
+    from training.jobs import carry_out
+
+    while not stopping.is_set():
+        job = job_claim()
+        if job is None:
+            return
+        carry_out(job)
+
+
 @shared_task(name="training.tasks.sweep")
 def sweep() -> None:
     """Take back runs whose worker went silent, and wake idle workers for what waits. Runs every few seconds."""
     reap_lost_leases()
     forget_old_workers()
     clear_aside()
+    if jobs_sweep():
+        wake_jobs()
     for queue in queues_to_wake():
         wake(queue)
 

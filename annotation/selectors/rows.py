@@ -5,18 +5,34 @@ Labelers appear under their pseudonyms only. The names of the fields follow TRL'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import (
+    BooleanField,
+    Case,
+    Count,
+    Exists,
+    IntegerField,
+    OuterRef,
+    Prefetch,
+    Q,
+    QuerySet,
+    Subquery,
+    TextField,
+    Value,
+    When,
+)
+from django.db.models.functions import Cast
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
 
 from annotation.errors import PlackettError
-from annotation.fields import Category
+from annotation.fields import Category, Flag
 from annotation.models import (
     Demonstration,
     FormVersion,
@@ -31,10 +47,12 @@ from annotation.models import (
     Split,
 )
 from annotation.ranking_form import scale_of
+from annotation.rankings import most_agreed, normalise_ranks
 from annotation.selectors.feedback import is_returned
 
 CHUNK = 1000
-OVERLAPS = ("all", "latest")
+OVERLAPS = ("all", "latest", "majority")
+FLAGGED = ("ranking", "answer")
 
 
 class QueryProblem(PlackettError):
@@ -43,7 +61,13 @@ class QueryProblem(PlackettError):
 
 @dataclass(frozen=True, kw_only=True)
 class RowQuery:
-    """Which rows. An empty list restricts nothing."""
+    """Which rows. An empty list restricts nothing.
+
+    A predicate is a field here, a line in `query_value` if its values are few, and a condition in `select_labels`; a
+    snapshot's manifest then holds it, and `frontend.snapshot_page` says it in words. Predicates on the quality of the
+    work belong here too, once there is something to ask: which screening a labeler passed, how reliable they are, and
+    whether a label was adjudicated. They restrict labels as `labelers` does, before `overlap` is resolved.
+    """
 
     pools: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
@@ -52,8 +76,19 @@ class RowQuery:
     origins: tuple[str, ...] = ()
     purpose: str = Purpose.TRAIN
     """train or eval; empty for both. Only labels have one."""
+    labelers: tuple[str, ...] = ()
+    """Only labels by these people, named by their pseudonyms."""
+    labelers_out: tuple[str, ...] = ()
+    """No label by these people."""
+    held_out_labelers: tuple[str, ...] = ()
+    """Labels by these people are a split of their own, which nothing trains on, whatever split the prompt is in."""
+    flags_out: tuple[str, ...] = ()
+    """Leave out what carries one of these flags; only answers in rankings have flags."""
+    flagged: str = "ranking"
+    """What goes with a flagged answer: the whole ranking, or that answer alone, as long as two ranked ones are left."""
     overlap: str = "all"
-    """Where several labelers labeled a task: all of their labels, or the latest alone."""
+    """Where several labelers labeled a task: all of their labels, the latest alone, or (rankings) the one that agrees
+    most with the others, see `annotation.rankings.most_agreed`."""
     extras: bool = False
     """Also labels that came when the task had all it wanted."""
     returned: bool = False
@@ -69,8 +104,9 @@ KNOWN: dict[str, list[str]] = {
     "splits": Split.values,
     "categories": Category.values,
     "origins": Origin.values,
+    "flags_out": Flag.values,
 }
-ELSEWHERE = frozenset({"ties", "tie_policy"})  # said in a snapshot's query, and meant for its exports
+ELSEWHERE = frozenset({"ties", "tie_policy", "leaks"})  # said in a snapshot's query, and meant for its files
 
 
 def query_of(query: Mapping[str, Any] | RowQuery | None) -> RowQuery:
@@ -98,6 +134,8 @@ def query_value(name: str, value: Any) -> Any:
         return bool(value)
     if name == "overlap":
         return one_of(name, value or "all", OVERLAPS)
+    if name == "flagged":
+        return one_of(name, value or "ranking", FLAGGED)
     if name == "purpose":
         return one_of(name, value or "", ["", *Purpose.values])
     listed = tuple(str(item) for item in ([value] if isinstance(value, str) else value or ()) if item)
@@ -137,11 +175,18 @@ def moment(name: str, value: Any) -> datetime | None:
 
 
 def demonstrations_for(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> QuerySet[Demonstration]:
-    return select_labels(Demonstration.objects.all(), project, query_of(query))
+    asked = query_of(query)
+    if asked.overlap == "majority":
+        raise QueryProblem(_("Texts have no majority. Take all demonstrations of a task, or only the latest."))
+    if asked.flags_out:
+        raise QueryProblem(_("Only answers in rankings have flags. Leave the flags open for demonstrations."))
+    return select_labels(Demonstration.objects.all(), project, asked)
 
 
 def rankings_for(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> QuerySet[Ranking]:
-    return select_labels(Ranking.objects.all(), project, query_of(query))
+    """With the overlap "majority" these are the candidates; `ranking_rows` chooses among them."""
+    asked = query_of(query)
+    return select_labels(without_flags(Ranking.objects.all(), asked), project, asked)
 
 
 def prompts_for(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> QuerySet[Prompt]:
@@ -157,6 +202,10 @@ def select_labels(labels: QuerySet[Any], project: Project, query: RowQuery) -> Q
         labels = labels.filter(purpose=query.purpose)
     if query.origins:
         labels = labels.filter(origin__in=query.origins)
+    if query.labelers:
+        labels = labels.filter(labeler__pseudonym__in=query.labelers)
+    if query.labelers_out:
+        labels = labels.exclude(labeler__pseudonym__in=query.labelers_out)
     if not query.extras:
         labels = labels.filter(counts=True)
     if not query.returned:
@@ -164,15 +213,40 @@ def select_labels(labels: QuerySet[Any], project: Project, query: RowQuery) -> Q
     labels = within(labels, query, "submitted_at")
     if query.overlap == "latest":
         # By id where two were submitted at one time, so that one and only one is the latest.
+        labels = labels.annotate(held_out=held_out_condition(query))
         labels = labels.filter(~Exists(later_than(labels)))
     return labels.order_by("id")
 
 
 def later_than(labels: QuerySet[Any]) -> QuerySet[Any]:
+    """Labels of the same task that came later, held-out labelers apart: their label replaces nobody else's."""
     later = Q(submitted_at__gt=OuterRef("submitted_at")) | Q(
         submitted_at=OuterRef("submitted_at"), pk__gt=OuterRef("pk")
     )
-    return labels.filter(later, task=OuterRef("task"))
+    return labels.filter(later, task=OuterRef("task"), held_out=OuterRef("held_out"))
+
+
+def without_flags(rankings: QuerySet[Ranking], query: RowQuery) -> QuerySet[Ranking]:
+    """Rankings that are left when flagged answers go, or when they take their ranking along."""
+    if not query.flags_out:
+        return rankings
+    answers = RankedResponse.objects.filter(ranking=OuterRef("pk")).annotate(flag_text=Cast("flags", TextField()))
+    flagged = Q()
+    for flag in query.flags_out:
+        flagged |= Q(flag_text__contains=f'"{flag}"')
+    if query.flagged == "ranking":
+        return rankings.filter(~Exists(answers.filter(flagged)))
+    kept = answers.filter(~flagged, rank__isnull=False).order_by().values("ranking").annotate(number=Count("pk"))
+    return rankings.annotate(kept=Subquery(kept.values("number"), output_field=IntegerField())).filter(kept__gte=2)
+
+
+def held_out_condition(query: RowQuery) -> Case:
+    """Whether a label is by someone who is held out."""
+    return Case(
+        When(labeler__pseudonym__in=query.held_out_labelers, then=Value(True)),
+        default=Value(False),
+        output_field=BooleanField(),
+    )
 
 
 def within(rows: QuerySet[Any], query: RowQuery, field: str) -> QuerySet[Any]:
@@ -214,9 +288,43 @@ def demonstrations_with_all(
 
 
 def ranking_rows(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rankings that the query selects as canonical rows, by id."""
-    for label in rankings_with_all(project, query).iterator(chunk_size=CHUNK):
-        yield ranking_row(label)
+    """Yield the rankings that the query selects as canonical rows, by id; with the overlap "majority" by task."""
+    asked = query_of(query)
+    labels: Iterable[Ranking] = rankings_with_all(project, asked).iterator(chunk_size=CHUNK)
+    if asked.overlap == "majority":
+        labels = one_a_task(rankings_with_all(project, asked), asked)
+    for label in labels:
+        yield without_flagged_answers(ranking_row(label), asked)
+
+
+def one_a_task(labels: QuerySet[Ranking], query: RowQuery) -> Iterator[Ranking]:
+    """Of each task's rankings the one that agrees most with the others. Held-out labelers are a group of their own:
+    what they say must not choose what is trained on."""
+    held_out = held_out_condition(query)
+    ordered = labels.annotate(held_out=held_out).order_by("task_id", "held_out", "submitted_at", "id")
+    stream = ordered.iterator(chunk_size=CHUNK)
+    for _key, group in groupby(stream, key=lambda label: (label.task_id, label.held_out)):
+        rankings = list(group)
+        yield rankings[most_agreed([[item.rank for item in label.ranked_responses.all()] for label in rankings])]
+
+
+def without_flagged_answers(row: dict[str, Any], query: RowQuery) -> dict[str, Any]:
+    """The row without the answers that carry a flag which was excluded, the others' ranks without gaps."""
+    out = set(query.flags_out)
+    if query.flagged != "answer" or not any(out & set(item["flags"]) for item in row["completions"]):
+        return row
+    kept = [
+        (item, rank)
+        for item, rank in zip(row["completions"], row["ranks"], strict=True)
+        if not out & set(item["flags"])
+    ]
+    ids = {item["id"] for item, _rank in kept}
+    return {
+        **row,
+        "completions": [item for item, _rank in kept],
+        "ranks": normalise_ranks([rank for _item, rank in kept]),
+        "presented_order": [key for key in row["presented_order"] if key in ids],
+    }
 
 
 def rankings_with_all(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> QuerySet[Ranking]:

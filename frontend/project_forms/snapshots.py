@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
-from annotation.fields import Category
+from annotation.fields import Category, Flag
 from annotation.models import Origin, Pool, Project, Prompt, Purpose
 from frontend.project_forms.tokens import beginning_of
 from training.models import SnapshotKind
@@ -25,8 +25,31 @@ TIES = [
     ("half", _("each of two tied answers wins half the time")),
     ("margin", _("tied answers are drawn together (Rao-Kupper)")),
 ]
-OVERLAPS = [("all", _("all labels of a task")), ("latest", _("only the latest label of a task"))]
+OVERLAPS = [
+    ("all", _("all labels of a task")),
+    ("latest", _("only the latest label of a task")),
+    ("majority", _("only the ranking of a task that agrees most with the others")),
+]
+FLAGGED = [
+    ("ranking", _("leave out the whole ranking")),
+    ("answer", _("leave out only the flagged answers")),
+]
+LEAKS = [
+    ("keep", _("keep them; the check after the build says if there are any")),
+    ("leave_out", _("leave them out of train")),
+]
 ANY_OF = ("pools", "origins", "categories", "languages")
+PEOPLE = ("labelers", "labelers_out", "held_out_labelers")
+
+
+class PseudonymsField(forms.CharField):
+    """Pseudonyms in a line, with commas or spaces between them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, max_length=4000, **kwargs)
+
+    def clean(self, value: Any) -> list[str]:
+        return sorted(set(str(super().clean(value) or "").replace(",", " ").split()))
 
 
 class SnapshotForm(forms.Form):
@@ -54,6 +77,27 @@ class SnapshotForm(forms.Form):
     )
     ties = forms.ChoiceField(label=_("Ties in rankings"), choices=TIES, initial="drop")
     overlap = forms.ChoiceField(label=_("Where several people labeled"), choices=OVERLAPS, initial="all")
+    labelers = PseudonymsField(
+        label=_("Only labels by"), help_text=_("Pseudonyms, with commas between them. Empty: everyone's.")
+    )
+    labelers_out = PseudonymsField(label=_("No labels by"))
+    held_out_labelers = PseudonymsField(
+        label=_("Held-out labelers"),
+        help_text=_("Their labels go into a file of their own, which nothing trains on."),
+    )
+    flags_out = forms.MultipleChoiceField(
+        label=_("Without answers flagged as"),
+        choices=Flag.choices,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("Only answers in rankings have flags."),
+    )
+    flagged = forms.ChoiceField(
+        label=_("Where an answer has one of these flags"), choices=FLAGGED, initial="ranking", required=False
+    )
+    leaks = forms.ChoiceField(
+        label=_("Prompts in train that are nearly held out"), choices=LEAKS, initial="keep", required=False
+    )
     since = forms.DateField(label=_("From"), required=False, widget=forms.DateInput(attrs={"type": "date"}))
     until = forms.DateField(label=_("Before"), required=False, widget=forms.DateInput(attrs={"type": "date"}))
 
@@ -69,10 +113,14 @@ class SnapshotForm(forms.Form):
         chosen = self.cleaned_data
         query: dict[str, Any] = {name: sorted(chosen[name]) for name in ANY_OF if chosen[name]}
         query |= {name: beginning_of(chosen[name]).isoformat() for name in ("since", "until") if chosen[name]}
+        query["leaks"] = chosen["leaks"] or "keep"
         if chosen["kind"] != SnapshotKind.PROMPTS:
             query |= {"purpose": chosen["purpose"], "overlap": chosen["overlap"]}
+            query |= {name: chosen[name] for name in PEOPLE if chosen[name]}
         if chosen["kind"] == SnapshotKind.RANKINGS:
             query["ties"] = chosen["ties"]
+            if chosen["flags_out"]:
+                query |= {"flags_out": sorted(chosen["flags_out"]), "flagged": chosen["flagged"] or "ranking"}
         return query
 
 

@@ -26,6 +26,13 @@ SPEAKERS = {
 }
 
 
+SPLIT_LABELS = {
+    "train": gettext_lazy("train"),
+    "validation": gettext_lazy("validation"),
+    "test": gettext_lazy("test"),
+    "held_out_labelers": gettext_lazy("held-out labelers"),
+}
+
 CHIP_COLOURS = {
     **dict.fromkeys(["succeeded", "submitted", "complete", "active", "ready", "finished"], "good"),
     **dict.fromkeys(["queued", "paused", "pausing", "cancelling", "refused", "expired", "simulated"], "warn"),
@@ -46,6 +53,12 @@ def markdown(text: str | None) -> SafeString:
 def document(text: str | None) -> SafeString:
     """`{{ guideline.text|document }}`: a document of the project, its headings below the page's own."""
     return rendering.document_html(text or "")
+
+
+@register.filter
+def split_label(split: str) -> str:
+    """`{{ split|split_label }}`: the name of a snapshot's file in words."""
+    return str(SPLIT_LABELS.get(split, split))
 
 
 @register.filter

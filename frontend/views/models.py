@@ -23,7 +23,7 @@ from frontend.project_forms.snapshots import RegisterModelForm
 from frontend.run_pages import headlines, parents_of
 from training.files import file_hash, path_of
 from training.models import Model, ModelKind, Run, RunInput
-from training.selectors.lineage import labels_behind
+from training.selectors.lineage import erased_behind, labels_behind
 from training.selectors.models import files_in
 from training.services.loop import LABELS as INPUT_LABELS
 from training.services.models import folders_to_register, model_register_folder
@@ -58,6 +58,7 @@ def model(request: HttpRequest, slug: str, model_id: UUID) -> HttpResponse:
         "parents": parents_of(inputs),
         "used_by": Run.objects.filter(inputs__model=found).distinct()[:50],
         "labels": labels_behind(found),
+        "erased": erased_behind(found),
         "metrics": headlines(found.card.get("metrics", {})),
         "agreement": agreement_rows(found.card),
         "calibration": calibration_rows(found.card),

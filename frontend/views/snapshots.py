@@ -19,20 +19,26 @@ from annotation.roles import Capability
 from frontend.access import NOTHING_HERE, ProjectAccess, project_for
 from frontend.pages import UNPROCESSABLE, project_page
 from frontend.paging import page_of
+from frontend.project_forms.exports import ExportForm
 from frontend.project_forms.snapshots import CorpusForm, SnapshotForm
-from frontend.snapshot_page import files_of, formats_of, query_words
-from training.models import Snapshot, SnapshotKind
+from frontend.snapshot_page import charts_of, figures_of, files_of, formats_of, query_words, statements_of
+from training.models import Job, JobKind, LeakCheck, Snapshot, SnapshotKind
+from training.packing import CONTENT_TYPES
 from training.selectors.snapshots import export_lines, runs_using, snapshot_preview, snapshots_of
+from training.services.exports import export_create
 from training.services.snapshots import corpus_add, snapshot_build
 
 RUNS_SHOWN = 50
+EXPORTS_SHOWN = 20
+OTHERS_SHOWN = 100
+ROWS_AT_ONCE = 20_000  # a file up to this is streamed while the page waits; a larger one is a job
 
 
 @login_required
 @require_GET
 def snapshots(request: HttpRequest, slug: str) -> HttpResponse:
     access = project_for(request.user, slug, Capability.READ_LABELS)
-    rows = snapshots_of(access.project)
+    rows = snapshots_of(access.project).select_related("leak_check")
     kind = request.GET.get("kind", "")
     if kind in SnapshotKind.values:
         rows = rows.filter(kind=kind)
@@ -86,7 +92,8 @@ def snapshot_preview_counts(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _preview(access: ProjectAccess, form: SnapshotForm) -> dict[str, Any]:
     try:
-        return {"preview": snapshot_preview(access.project, form.cleaned_data["kind"], form.query())}
+        preview = snapshot_preview(access.project, form.cleaned_data["kind"], form.query())
+        return {"preview": preview, "words": query_words(preview["query"])}
     except PlackettError as problem:
         return {"problem": problem.message}
 
@@ -96,14 +103,23 @@ def _preview(access: ProjectAccess, form: SnapshotForm) -> dict[str, Any]:
 def snapshot(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse:
     access = project_for(request.user, slug, Capability.READ_LABELS)
     found = snapshot_for(access, snapshot_id)
+    may_export = access.can(Capability.SNAPSHOT) and not found.erased_at
+    others = snapshots_of(access.project).filter(kind=found.kind, erased_at=None).exclude(pk=found.pk)
     context = {
         "snapshot": found,
+        "check": LeakCheck.objects.filter(snapshot=found).first(),
         "files": files_of(found),
         "formats": formats_of(found),
+        "statements": statements_of(found),
+        "export_form": ExportForm(snapshot=found) if may_export else None,
+        "jobs": Job.objects.filter(snapshot=found, kind=JobKind.EXPORT)[:EXPORTS_SHOWN] if may_export else [],
+        "may_erase": access.can(Capability.MANAGE) and not found.erased_at,
+        "charts": charts_of(found.facts),
+        "figures": figures_of(found.facts),
+        "others": [] if found.erased_at else others[:OTHERS_SHOWN],
         "query": query_words(found.query),
         "manifest_json": json.dumps(found.manifest, indent=2, ensure_ascii=False),
         "runs": runs_using(found)[:RUNS_SHOWN],
-        "may_download": access.can(Capability.SNAPSHOT),
     }
     return project_page(request, access, "snapshots", "snapshots/detail.html", context)
 
@@ -111,17 +127,21 @@ def snapshot(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse
 @login_required
 @require_GET
 def snapshot_download(request: HttpRequest, slug: str, snapshot_id: UUID, split: str, form: str) -> HttpResponse:
-    """A file of the snapshot in one of its formats, streamed line by line."""
+    """A file of the snapshot in one of its formats, streamed line by line; `?as=` packs it. A large one is a job."""
     access = project_for(request.user, slug, Capability.SNAPSHOT)
     found = snapshot_for(access, snapshot_id)
+    container = request.GET.get("as") or "jsonl"
     try:
-        lines = export_lines(found, split=split, format=form)
+        if found.counts.get(split, 0) > ROWS_AT_ONCE:
+            made = export_create(snapshot=found, by=access.user, format=form, container=container, split=split)
+            return redirect("frontend:job", slug, made.pk)
+        lines = export_lines(found, split=split, format=form, container=container)
     except PlackettError as problem:
         messages.error(request, problem.message)
         return redirect("frontend:snapshot", slug, snapshot_id)
-    response = StreamingHttpResponse(lines, content_type="application/x-ndjson; charset=utf-8")
+    response = StreamingHttpResponse(lines, content_type=CONTENT_TYPES[container])
     name = "-".join([slugify(found.name) or found.kind, split, form])
-    response["Content-Disposition"] = f'attachment; filename="{name}.jsonl"'
+    response["Content-Disposition"] = f'attachment; filename="{name}.{container}"'
     return response  # type: ignore[return-value]  # django-stubs: streaming is a sibling class
 
 

@@ -12,7 +12,9 @@ from annotation.models import Membership
 from annotation.services.labels import RankedItem, demonstration_submit, ranking_submit
 from tests.annotation.test_api import Program
 from tests.factories import ModelFactory, PromptFactory, RankingTaskFactory, RunFactory, TaskFactory, lease
+from training.jobs import carry_out
 from training.models import Run
+from training.services.jobs import job_claim
 
 pytestmark = pytest.mark.django_db
 
@@ -91,3 +93,36 @@ def test_lists_of_runs_and_models_do_not_ask_once_a_row(ada: Membership, django_
         with django_assert_max_num_queries(8):
             assert program.get(path).status_code == 200
     assert len(program.get("runs/").json()["results"]) == 3
+
+
+def test_a_snapshot_is_previewed_exported_compared_and_its_leaks_decided(alice: Membership, rita: Membership) -> None:
+    label_both_kinds(alice)
+    program = Program(rita, "read", "export")
+    seen = program.send("POST", "snapshots/preview/", kind="demonstrations", query={"leaks": "leave_out"}).json()
+    assert (seen["total"], seen["query"]["leaks"], seen["query"]["overlap"]) == (1, "leave_out", "all")
+    one = program.send("POST", "snapshots/", kind="demonstrations").json()
+    assert (one["leaks"]["state"], one["facts"]["rows"], one["erased_at"]) == ("clean", 1, None)
+    statement = next(row for row in program.get(f"snapshots/{one['id']}/formats/").json() if row["format"] == "openai")
+    assert "labeler" in statement["does_not_carry"] and statement["tables"]
+
+    job = program.send("POST", f"snapshots/{one['id']}/exports/", format="openai", container="csv")
+    assert (job.status_code, job.json()["state"], job.json()["url"]) == (202, "queued", None)
+    claimed = job_claim()
+    assert claimed is not None
+    carry_out(claimed)
+    found = program.get(f"jobs/{job.json()['id']}/").json()
+    assert found["state"] == "succeeded" and found["url"].endswith("-openai-csv.zip")
+    assert [row["id"] for row in program.get(f"snapshots/{one['id']}/exports/").json()["results"]] == [found["id"]]
+    refused = program.send("POST", f"snapshots/{one['id']}/exports/", format="argilla", container="csv")
+    assert refused.status_code == 400 and "no one shape" in refused.json()["detail"]
+    assert program.send("DELETE", f"jobs/{found['id']}/").json()["state"] == "cancelled"
+
+    other = program.send("POST", "snapshots/", kind="demonstrations", query={"splits": ["train"]}).json()
+    difference = program.get(f"snapshots/{other['id']}/difference/", before=one["id"]).json()
+    assert (difference["same"], difference["added"]) == (1, 0)
+    assert program.get(f"snapshots/{one['id']}/leaks/").json()["results"] == []
+    nothing = program.send("POST", f"snapshots/{one['id']}/leaks/", decision="leave_out")
+    assert nothing.status_code == 400 and "no leak" in nothing.json()["detail"]
+    assert program.get("snapshots/", kind="rankings").json()["results"] == []
+    assert len(program.get("snapshots/", kind="demonstrations").json()["results"]) == 2
+    assert program.get("snapshots/", kind="dreams").status_code == 400

@@ -1,6 +1,7 @@
 """What machines make of the labels. One module per noun; the only writers are `training.services`."""
 
 from training.models.artifacts import Artifact, ArtifactKind
+from training.models.jobs import Job, JobKind, JobState
 from training.models.metrics import MetricChunk, RunLine, RunSample
 from training.models.models import Model, ModelKind, Round
 from training.models.runs import (
@@ -16,7 +17,7 @@ from training.models.runs import (
     Stage,
     Worker,
 )
-from training.models.snapshots import Snapshot, SnapshotKind, SnapshotLabel
+from training.models.snapshots import LeakCheck, LeakPair, LeakState, Snapshot, SnapshotKind, SnapshotLabel
 
 __all__ = [
     "ENDED",
@@ -26,6 +27,12 @@ __all__ = [
     "ArtifactKind",
     "Attempt",
     "Checkpoint",
+    "Job",
+    "JobKind",
+    "JobState",
+    "LeakCheck",
+    "LeakPair",
+    "LeakState",
     "MetricChunk",
     "Model",
     "ModelKind",

@@ -37,6 +37,11 @@ def ancestry(model: Model) -> tuple[list[Model], list[Snapshot]]:
     return list(parents.values()), list(snapshots.values())
 
 
+def erased_behind(model: Model) -> list[Snapshot]:
+    """The erased snapshots that it, or a model that it came from, was trained on."""
+    return [snapshot for snapshot in ancestry(model)[1] if snapshot.erased_at]
+
+
 def labels_behind(model: Model) -> LabelsBehind:
     snapshots = ancestry(model)[1]
     kinds = {snapshot.pk: SnapshotKind(snapshot.kind) for snapshot in snapshots}

@@ -17,8 +17,9 @@ from annotation.selectors.rows import demonstrations_for, prompt_row, prompts_fo
 from annotation.services.audit import Actor
 from training.errors import RunError
 from training.inputs import STAGE_INPUTS
-from training.models import Model, Round, Run, Snapshot, SnapshotKind, Stage
+from training.models import LeakCheck, Model, Round, Run, Snapshot, SnapshotKind, Stage
 from training.selectors import models as model_selectors
+from training.services.leaks import leaks_accept
 from training.services.runs import Inputs, check_config, run_create
 from training.services.snapshots import keep, snapshot_build, whole_query, write_aside
 
@@ -232,10 +233,12 @@ def launch(
     make_tasks: bool = True,
     priority: int = 0,
     numerics: Mapping[str, Any] | None = None,
+    accept_leaks: str = "",
 ) -> Run:
     """Queue a run of this stage; inputs that are not named take their default or are frozen now.
 
-    `prompts` (sampling): answer at most so many, 0 for all. `make_tasks`: let people rank the answers.
+    `prompts` (sampling): answer at most so many, 0 for all. `make_tasks`: let people rank the answers. `accept_leaks`:
+    the reason why leaks in what is frozen now may stay; without one, a leak refuses the launch until a person decided.
     Raises RunError or another refusal in words if something is missing.
     """
     settings = dict(config or {})
@@ -245,6 +248,8 @@ def launch(
     chosen = dict(inputs or {})
     fill_models(project, stage, chosen)
     fill_snapshots(project, stage, chosen, settings, by, prompts)
+    if accept_leaks:
+        accept_found(chosen, accept_leaks, by)
     with transaction.atomic():
         return queue_run(
             project=project,
@@ -308,6 +313,12 @@ def fill_snapshots(
         build = FRESH.get((stage, name))
         if build and name not in chosen and (snapshot := build(project, by)):
             chosen[name] = snapshot
+
+
+def accept_found(chosen: Inputs, reason: str, by: Actor | None) -> None:
+    for snapshot in chosen.values():
+        if isinstance(snapshot, Snapshot) and LeakCheck.objects.filter(snapshot=snapshot, state="found").exists():
+            leaks_accept(snapshot=snapshot, reason=reason, by=by)
 
 
 def newest_corpus(project: Project) -> Snapshot:

@@ -23,13 +23,16 @@ from training.errors import RunError, config_words
 from training.inputs import STAGE_INPUTS, TRAINED_ON, Wanted, rows_read
 from training.models import ENDED, Model, Queue, Round, Run, RunInput, RunState, Snapshot, Stage
 from training.rlhf.config import ConfigError, config_from_dict, numerics_from_dict
+from training.selectors.lineage import erased_behind
 from training.services import transitions
+from training.services.leaks import refuse_leaks
 from training.services.snapshots import is_for_evaluation
 from training.services.transitions import change
 from training.services.wake import wake_after_commit
 
 Inputs = Mapping[str, Snapshot | Model]
 
+MEASURING = frozenset({Stage.SAMPLE, Stage.EVALUATE})  # stages that train nothing
 NAME_PREFIX = {Stage.PRETRAIN: "base", Stage.EVALUATE: "evaluation", Stage.SAMPLE: "answers"}
 
 
@@ -115,6 +118,8 @@ def check_inputs(project: Project, stage: str, inputs: Inputs) -> None:
     for name, want in wanted.items():
         if name in inputs:
             check_input(project, name, want, inputs[name])
+            if isinstance(inputs[name], Snapshot) or stage not in MEASURING:
+                refuse_erased(inputs[name])
         elif want.required:
             raise RunError(
                 _("The stage %(stage)s needs the input %(name)s: %(wanted)s.")
@@ -133,6 +138,8 @@ def check_input(project: Project, name: str, want: Wanted, value: Snapshot | Mod
             _("The input %(name)s must be %(wanted)s; %(chosen)s is not.")
             % {"name": repr(name), "wanted": want.words, "chosen": value.name}
         )
+    if isinstance(value, Snapshot) and name in TRAINED_ON:
+        refuse_leaks(value)
     if isinstance(value, Snapshot) and name in TRAINED_ON and is_for_evaluation(value):
         raise RunError(
             _("%(snapshot)s holds labels that are for evaluation only, so nothing may be trained on it.")
@@ -142,6 +149,21 @@ def check_input(project: Project, name: str, want: Wanted, value: Snapshot | Mod
         raise RunError(
             _("The snapshot %(snapshot)s has no rows for the input %(name)s.")
             % {"snapshot": value.name, "name": repr(name)}
+        )
+
+
+def refuse_erased(value: Snapshot | Model) -> None:
+    """Raise RunError for data that was erased, and for a model that was made of it."""
+    if isinstance(value, Snapshot):
+        if value.erased_at:
+            raise RunError(
+                _("%(snapshot)s was erased: its files are gone. Build a new snapshot.") % {"snapshot": value.name}
+            )
+        return
+    if erased := erased_behind(value):
+        raise RunError(
+            _("%(model)s was trained on %(snapshot)s, which was erased. Train it anew, from what is left.")
+            % {"model": value.name, "snapshot": erased[0].name}
         )
 
 

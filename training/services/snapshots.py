@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +18,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from annotation.models import Pool, Project, Purpose
+from annotation.models import Membership, Pool, Project, Purpose
 from annotation.rankings import TIES
 from annotation.selectors.rows import demonstration_rows, prompt_rows, query_of, ranking_rows
 from annotation.services import audit
@@ -26,12 +27,24 @@ from training import files
 from training.canonical import canonical_json
 from training.documents import VALIDATION_PERCENT, Document, corpus_rows, documents_of
 from training.errors import SnapshotError
-from training.inputs import SPLITS, TEST, TRAIN
-from training.models import ArtifactKind, Snapshot, SnapshotKind, SnapshotLabel
+from training.inputs import HELD_OUT_LABELERS, SPLITS, TEST, TRAIN
+from training.leaks import rows_in, verdicts
+from training.models import ArtifactKind, LeakCheck, LeakState, Snapshot, SnapshotKind, SnapshotLabel
+from training.services.facts import facts_for
+from training.services.leaks import SMALL, check_create, check_run, decide
 
-SCHEMA_VERSION = 1
-LABELS_ONLY = frozenset({"origins", "purpose", "overlap", "extras", "returned"})  # filters that prompts do not have
+SCHEMA_VERSION = 2  # 2: every filter is written out, labelers and flags among them; leaks
 CHUNK = 1000
+LEAKS = ("keep", "leave_out")
+LABELS = frozenset({SnapshotKind.DEMONSTRATIONS, SnapshotKind.RANKINGS})
+# Filters that only labels have, and of those the ones that only rankings have.
+OF_LABELS = frozenset(
+    {
+        *("origins", "purpose", "overlap", "extras", "returned"),
+        *("labelers", "labelers_out", "held_out_labelers", "flags_out", "flagged"),
+    }
+)
+OF_RANKINGS = frozenset({"flags_out", "flagged"})
 
 Row = Mapping[str, Any]
 ROWS: dict[str, Callable[[Project, Any], Iterator[dict[str, Any]]]] = {
@@ -53,7 +66,8 @@ class Written:
 
     folder: Path
     counts: dict[str, int] = field(default_factory=dict)
-    label_ids: list[str] = field(default_factory=list)
+    left_out: int = 0
+    """Rows that leaked and were taken out of train."""
     manifest: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,9 +87,45 @@ def snapshot_build(
             _("Choose what to freeze: demonstrations, rankings or prompts. A corpus is uploaded instead.")
         )
     asked = whole_query(kind, query or {})
-    rows = ROWS[kind](project, {key: value for key, value in asked.items() if key != "ties"})
-    written = write_aside(kind, asked, rows)
-    return keep(project, kind, written, name=name, by=by)
+    check_labelers(project, asked)
+    written = write_aside(kind, asked, ROWS[kind](project, asked))
+    return checked(keep(project, kind, written, name=name, by=by))
+
+
+def checked(snapshot: Snapshot) -> Snapshot:
+    """Look for leaks at once where that takes a moment; for a large one a worker does."""
+    if sum(snapshot.counts.values()) <= SMALL:
+        check_run(snapshot)
+        facts_for(snapshot)
+    return snapshot
+
+
+def snapshot_without_leaks(*, snapshot: Snapshot, by: Actor | None) -> Snapshot:
+    """Freeze the same rows again, those out of train whose prompts are held out too. Raises SnapshotError.
+
+    The one with the leaks stays as it is, and from then on names the other as its replacement.
+    """
+    check = LeakCheck.objects.get(snapshot=snapshot)
+    if check.state not in {LeakState.FOUND, LeakState.ACCEPTED}:
+        raise SnapshotError(_("There is no leak to leave out of %(snapshot)s.") % {"snapshot": snapshot.name})
+    folder = files.path_of(snapshot.artifact)
+    rows = chain.from_iterable(rows_in(folder / name) for name in snapshot.manifest["files"])
+    written = write_aside(snapshot.kind, {**snapshot.query, "leaks": "leave_out"}, rows)
+    name = _("%(snapshot)s without leaks") % {"snapshot": snapshot.name[:100]}
+    with transaction.atomic():
+        made = keep(snapshot.project, snapshot.kind, written, name=name, by=by)
+        decide(check=check, state=LeakState.LEFT_OUT, by=by, replaced_by=made)
+    return made
+
+
+def check_labelers(project: Project, asked: Mapping[str, Any]) -> None:
+    """Refuse pseudonyms that nobody here has: a slip of the pen must not widen a dataset. Raises SnapshotError."""
+    named = {name for key in ("labelers", "labelers_out", "held_out_labelers") for name in asked.get(key, ())}
+    known = set(Membership.objects.filter(project=project, pseudonym__in=named).values_list("pseudonym", flat=True))
+    if unknown := sorted(named - known):
+        raise SnapshotError(
+            _("Nobody in this project has the pseudonym %(names)s.") % {"names": ", ".join(unknown)[:200]}
+        )
 
 
 def corpus_add(
@@ -103,28 +153,45 @@ def corpus_add(
 
 def whole_query(kind: str, query: Mapping[str, Any]) -> dict[str, Any]:
     """The query with everything that it leaves open filled in, as JSON; lists are sets, so their order is not kept."""
-    ties = query.get("ties") or query.get("tie_policy") or "drop"
-    if ties not in TIES:
-        raise SnapshotError(
-            _("The tie policy is %(ties)s; it must be one of %(known)s.")
-            % {"ties": f"{ties!r:.40}", "known": ", ".join(TIES)}
-        )
+    ties = one_of(_("The tie policy is %(value)s; it must be one of %(known)s."), TIES, ties_of(query))
+    leaks = one_of(_("Leaks is %(value)s; it must be one of %(known)s."), LEAKS, query.get("leaks") or "keep")
     asked: dict[str, Any] = {}
     for key, value in asdict(query_of(query)).items():
         if isinstance(value, (list, tuple)):
             asked[key] = sorted(set(value))
         else:
             asked[key] = value.isoformat() if hasattr(value, "isoformat") else value
-    if kind == SnapshotKind.PROMPTS:  # only labels have these
-        asked = {key: value for key, value in asked.items() if key not in LABELS_ONLY}
+    unasked: frozenset[str] = frozenset()
+    if kind not in LABELS:
+        unasked = OF_LABELS
+    elif kind != SnapshotKind.RANKINGS and not asked["flags_out"]:
+        unasked = OF_RANKINGS
+    asked = {key: value for key, value in asked.items() if key not in unasked} | {"leaks": leaks}
     return asked | ({"ties": ties} if kind == SnapshotKind.RANKINGS else {})
+
+
+def ties_of(query: Mapping[str, Any]) -> Any:
+    return query.get("ties") or query.get("tie_policy") or "drop"
+
+
+def one_of(refusal: str, known: tuple[str, ...], value: Any) -> str:
+    if value not in known:
+        raise SnapshotError(refusal % {"value": f"{value!r:.40}", "known": ", ".join(known)})
+    return str(value)
+
+
+def splits_of(query: Mapping[str, Any]) -> tuple[str, ...]:
+    """The files of a snapshot with this query."""
+    return (*SPLITS, HELD_OUT_LABELERS) if query.get("held_out_labelers") else SPLITS
 
 
 def write_aside(kind: str, query: dict[str, Any], rows: Iterator[Mapping[str, Any]]) -> Written:
     """Stream the rows into files in a folder of their own. Raises SnapshotError if there are none."""
     written = Written(files.fresh_folder())
     try:
-        write_files(written, rows, keep_ids=kind in {SnapshotKind.DEMONSTRATIONS, SnapshotKind.RANKINGS})
+        write_files(written, rows, query)
+        if query.get("leaks") == "leave_out":
+            leave_out_leaks(written)
         if not any(written.counts.values()):
             raise SnapshotError(NOTHING[SnapshotKind(kind)])
     except BaseException:
@@ -135,35 +202,59 @@ def write_aside(kind: str, query: dict[str, Any], rows: Iterator[Mapping[str, An
         "kind": str(kind),
         "query": query,
         "counts": written.counts,
-        "files": {f"{split}.jsonl": describe(written, split) for split in SPLITS},
+        "files": {f"{split}.jsonl": describe(written, split) for split in written.counts},
     }
+    if query.get("leaks") == "leave_out":
+        written.manifest["left_out"] = {"leaks": written.left_out}
     (written.folder / "manifest.json").write_bytes(manifest_bytes(written.manifest))
     return written
 
 
-def write_files(written: Written, rows: Iterable[Row], *, keep_ids: bool) -> None:
-    written.counts = dict.fromkeys(SPLITS, 0)
+def write_files(written: Written, rows: Iterable[Row], query: Mapping[str, Any]) -> None:
+    held_out = frozenset(query.get("held_out_labelers") or ())
+    written.counts = dict.fromkeys(splits_of(query), 0)
     with ExitStack() as stack:
         targets: dict[str, BinaryIO] = {
-            split: stack.enter_context((written.folder / f"{split}.jsonl").open("wb")) for split in SPLITS
+            split: stack.enter_context((written.folder / f"{split}.jsonl").open("wb")) for split in written.counts
         }
         for row in rows:
-            split = file_of(row)
+            split = file_of(row, held_out)
             targets[split].write(canonical_json(row).encode() + b"\n")
             written.counts[split] += 1
-            if keep_ids:
-                written.label_ids.append(row["id"])
 
 
-def file_of(row: Row) -> str:
-    """Which file a row goes to. Held-out prompts, and the pool that is for evaluation, never reach a train file."""
+def leave_out_leaks(written: Written) -> None:
+    """Take the rows out of train whose prompts are held out too, word for word or nearly."""
+    train, kept = written.folder / f"{TRAIN}.jsonl", written.folder / "kept"
+    scratch = files.fresh_folder()
+    held_out = {split: rows_in(written.folder / f"{split}.jsonl") for split in SPLITS if split != TRAIN}
+    try:
+        with kept.open("wb") as target:
+            for row, leaks, _leak in verdicts(rows_in(train), held_out, scratch / "bands"):
+                if leaks:
+                    written.left_out += 1
+                else:
+                    target.write(canonical_json(row).encode() + b"\n")
+    finally:
+        files.remove(scratch)
+    kept.replace(train)
+    written.counts[TRAIN] -= written.left_out
+
+
+def file_of(row: Row, held_out: frozenset[str] = frozenset()) -> str:
+    """Which file a row goes to.
+
+    Held-out prompts, the pool that is for evaluation, and labels by people who are held out never reach a train file.
+    """
     split = row["split"]
     if split not in SPLITS:
         raise SnapshotError(
             _("The row %(row)s is in the split %(split)s, which does not exist.")
             % {"row": row.get("id"), "split": repr(split)}
         )
-    return TEST if split == TRAIN and row.get("pool") == Pool.EVAL else split
+    if held_out and row["labeler"] in held_out:
+        return HELD_OUT_LABELERS
+    return TEST if split == TRAIN and row.get("pool") == Pool.EVAL else str(split)
 
 
 def describe(written: Written, split: str) -> dict[str, Any]:
@@ -182,6 +273,8 @@ def keep(project: Project, kind: str, written: Written, *, name: str, by: Actor 
     known = Snapshot.objects.filter(project=project, sha256=written.sha256).first()
     if known:
         files.remove(written.folder)
+        if known.erased_at:
+            raise SnapshotError(_("These very rows were frozen as %(snapshot)s and erased.") % {"snapshot": known.name})
         return known
     sha256 = files.folder_hash(written.folder)
     snapshot = Snapshot.objects.create(
@@ -195,11 +288,19 @@ def keep(project: Project, kind: str, written: Written, *, name: str, by: Actor 
         artifact=files.publish(path=written.folder, kind=ArtifactKind.SNAPSHOT, sha256=sha256),
         created_by=account_of(by),
     )
-    SnapshotLabel.objects.bulk_create(
-        (SnapshotLabel(snapshot=snapshot, label_id=label_id) for label_id in written.label_ids), batch_size=CHUNK
-    )
+    if kind in LABELS:
+        name_labels(snapshot)
+    check_create(snapshot)
     audit.record(project=project, by=by, verb="snapshot.build", target=snapshot, kind=kind, counts=written.counts)
     return snapshot
+
+
+def name_labels(snapshot: Snapshot) -> None:
+    """A row for each label that was frozen, a chunk in memory at a time."""
+    folder = files.path_of(snapshot.artifact)
+    ids = (row["id"] for name in snapshot.manifest["files"] for row in rows_in(folder / name))
+    while chunk := list(islice(ids, CHUNK)):
+        SnapshotLabel.objects.bulk_create(SnapshotLabel(snapshot=snapshot, label_id=label_id) for label_id in chunk)
 
 
 def free_name(project: Project, kind: str) -> str:

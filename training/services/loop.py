@@ -232,6 +232,7 @@ def launch(
     make_tasks: bool = True,
     priority: int = 0,
     numerics: Mapping[str, Any] | None = None,
+    cloned_from: Run | None = None,
 ) -> Run:
     """Queue a run of this stage; inputs that are not named take their default or are frozen now.
 
@@ -257,6 +258,7 @@ def launch(
             priority=priority,
             numerics=numerics,
             make_tasks=make_tasks,
+            cloned_from=cloned_from,
         )
 
 

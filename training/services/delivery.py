@@ -82,7 +82,7 @@ def send_webhook(delivery: Delivery, webhook: Webhook) -> tuple[bool, str, bool]
         return False, str(failure), False
     first_line = answer.text.strip().split("\n", 1)[0].replace("\x00", "")[:200]
     if 300 <= answer.status < 400:
-        return False, f"{answer.status}: {_('redirects are not followed')}", False
+        return False, f"{answer.status}: redirects are not followed", False
     return 200 <= answer.status < 300, f"{answer.status} {first_line}".strip(), answer.status == 410
 
 

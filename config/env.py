@@ -95,7 +95,7 @@ def env_networks(name: str, *, local: bool) -> list[str]:
         own = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("169.254.0.0/16")
         own6 = ipaddress.ip_network("::1/128"), ipaddress.ip_network("fe80::/10")
         reached = own if network.version == 4 else own6
-        if not local and any(network.overlaps(each) for each in reached):  # type: ignore[arg-type]
+        if not local and any(network.overlaps(each) for each in reached):
             problem_words = f"names {text}, which reaches the host itself or a cloud's metadata service"
             raise BadSetting(name, problem_words, "Name only the networks that your receivers are in.")
         networks.append(str(network))

@@ -18,7 +18,7 @@ from frontend.paging import page_of
 from frontend.views.accounts import next_url
 from training.models import Notice, NoticeChoice
 from training.models.notices import NEEDS_A_PERSON
-from training.selectors.notices import notices_for
+from training.selectors.notices import notices_for, unread_for
 from training.services.notices import notice_choice_set, notices_read
 
 ALL_AT_ONCE = 2000
@@ -44,10 +44,12 @@ class ChoiceForm(forms.Form):
 @require_GET
 def notices(request: HttpRequest) -> HttpResponse:
     user = as_user(request.user)
-    rows = notices_for(user).select_related("project", "run")
-    if "unread" in request.GET:
-        rows = rows.filter(is_read=False)
-    context = {"page": page_of(rows, request), "only_unread": "unread" in request.GET, "urgent": NEEDS_A_PERSON}
+    rows = unread_for(user) if "unread" in request.GET else notices_for(user)
+    context = {
+        "page": page_of(rows.select_related("project", "run"), request),
+        "only_unread": "unread" in request.GET,
+        "urgent": NEEDS_A_PERSON,
+    }
     return render(request, "frontend/notices/list.html", context)
 
 
@@ -56,7 +58,7 @@ def notices(request: HttpRequest) -> HttpResponse:
 def notices_mark(request: HttpRequest) -> HttpResponse:
     """Mark one as read, or, without an id, all."""
     user = as_user(request.user)
-    rows = notices_for(user).filter(is_read=False)
+    rows = unread_for(user)
     if wanted := request.POST.get("notice"):
         rows = rows.filter(pk=wanted) if is_uuid(wanted) else Notice.objects.none()
     notices_read(user=user, notices=list(rows[:ALL_AT_ONCE]))

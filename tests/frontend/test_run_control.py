@@ -154,7 +154,9 @@ def test_run_again_with_changes_names_what_differs(scene: Scene, as_: As) -> Non
     form = client.get(address)
     assert "Filled in from" in form.content.decode()
     filled = form.context["form"]
-    data = {field.html_name: field.value() for field in filled if field.value() is not None and field.value() is not False}
+    data = {
+        field.html_name: field.value() for field in filled if field.value() is not None and field.value() is not False
+    }
     answer = client.post(address, {**data, "seed": 2}, follow=True)
     assert not answer.context.get("form"), answer.context["form"].errors
     copy = Run.objects.exclude(pk=parent.pk).get()

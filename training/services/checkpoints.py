@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
@@ -39,7 +40,7 @@ def run_go_on_from(*, run: Run, checkpoint: Checkpoint, by: Actor | None) -> Run
     if transition is None:
         return refuse_unless(read(run))
     check_files(checkpoint)
-    cleared = {"reason": "", "message": "", "lost_count": 0, "ended_at": None, "step": checkpoint.step}
+    cleared: dict[str, Any] = {"reason": "", "message": "", "lost_count": 0, "ended_at": None, "step": checkpoint.step}
     why = f"from the checkpoint at step {checkpoint.step}"
     if not change(run.pk, transition, by=by, why=why, **cleared):
         return refuse_unless(read(run))

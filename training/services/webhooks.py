@@ -107,7 +107,7 @@ def page_url(notice: Notice) -> str:
 
 
 def check_kinds(kinds: Sequence[str]) -> list[str]:
-    chosen = [kind for kind in SENT if kind in set(kinds)]
+    chosen = [kind.value for kind in SENT if kind in set(kinds)]
     if not chosen or set(kinds) - set(SENT):
         raise NoticeError(_("Choose at least one thing to be told of."))
     return chosen

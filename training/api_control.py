@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import Http404
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.generics import ListAPIView, get_object_or_404
@@ -138,7 +139,9 @@ class InstallationView(APIView):
         if not (user.is_superuser or (not owner and projects_where(user, Capability.READ_RUNS))):
             raise Http404(NOTHING_HERE)
         if isinstance(request.auth, ApiToken) and scope not in request.auth.scopes:
-            raise PermissionDenied(f"This token lacks the scope “{scope.value}”. Make one that has it.")
+            raise PermissionDenied(
+                _("This token lacks the scope “%(scope)s”. Make one that has it.") % {"scope": scope.value}
+            )
         return user
 
 
@@ -229,7 +232,7 @@ class WebhookDetail(ProjectView):
     def found(self, id: UUID) -> Webhook:
         return get_object_or_404(Webhook.objects.filter(project=self.access.project).select_related("project"), pk=id)
 
-    @extend_schema(responses={200: DeliverySerializer(many=True), **PROBLEMS})
+    @extend_schema(operation_id="webhook_deliveries", responses={200: DeliverySerializer(many=True), **PROBLEMS})
     def get(self, request: Request, slug: str, id: UUID) -> ApiResponse:
         """Its latest messages, and what became of them."""
         rows = Delivery.objects.filter(webhook=self.found(id)).select_related("notice")[:100]

@@ -15,7 +15,7 @@ from django.db import DatabaseError, connection
 from training.files import clear_aside
 from training.models import DrainHow
 from training.services.claims import reap_lost_leases, run_claim
-from training.services.delivery import deliver_due
+from training.services.delivery import deliver_due, forget_old_deliveries
 from training.services.notices import notice_stuck_runs
 from training.services.wake import wake
 from training.services.workers import (
@@ -43,6 +43,7 @@ def work(queue: str) -> None:
         run = run_claim(queue=queue, worker=presence.name)
         if run is None:
             return
+        presence.look_for_drain()  # the claim found none: one that was undone just now must not stop this run
         supervise(run, stopping=handing_back)
 
 
@@ -65,6 +66,12 @@ def deliver() -> None:
     deliver_due()
 
 
+@shared_task(name="training.tasks.tidy")
+def tidy() -> None:
+    """Forget deliveries that were over a month ago. Runs every hour."""
+    forget_old_deliveries()
+
+
 class Presence:
     """This worker process in the table of workers, kept fresh by a thread of its own."""
 
@@ -73,6 +80,7 @@ class Presence:
         self.queues: list[str] = []
         self.slots = 1
         self.gone = threading.Event()
+        self.looking = threading.Lock()
 
     def start(self, hostname: str, queues: list[str], slots: int) -> None:
         self.name = f"{hostname}:{os.getpid()}"[:120]
@@ -99,17 +107,19 @@ class Presence:
             connection.close()
 
     def look_for_drain(self) -> None:
-        try:
-            hand_back = drained_how(self.name) == DrainHow.HAND_BACK
-        except DatabaseError:
-            connection.close()
-            return
-        if hand_back:
-            handing_back.set()
-        else:
-            handing_back.clear()
-        if stopping.is_set():  # asked after: a shutdown in between is not undone
-            handing_back.set()
+        """One look at a time, so that what an older look saw does not count after a newer one."""
+        with self.looking:
+            try:
+                hand_back = drained_how(self.name) == DrainHow.HAND_BACK
+            except DatabaseError:
+                connection.close()
+                return
+            if hand_back:
+                handing_back.set()
+            else:
+                handing_back.clear()
+            if stopping.is_set():  # asked after: a shutdown in between is not undone
+                handing_back.set()
 
     def end(self) -> None:
         self.gone.set()

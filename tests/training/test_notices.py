@@ -25,7 +25,7 @@ from training.errors import NoticeError
 from training.models import Delivery, Notice, Run, Webhook
 from training.selectors.notices import notices_for, unread_count
 from training.services.claims import Fence, run_claim
-from training.services.delivery import BACKOFF_SECONDS, MOST_FAILURES, deliver_due, take
+from training.services.delivery import BACKOFF_SECONDS, MOST_FAILURES, deliver_due, forget_old_deliveries, take
 from training.services.notices import notice_choice_set, notice_stuck_runs, notices_read
 from training.services.publishing import run_fail
 from training.services.runs import run_cancel, run_retry
@@ -299,6 +299,18 @@ def test_a_mail_server_that_refuses_is_asked_again(run: Run, rex: Membership, se
     deliver_due()
     delivery = Delivery.objects.get()
     assert (delivery.state, delivery.tries) == ("waiting", 1) and "Error" in delivery.answer
+
+
+def test_deliveries_that_are_long_over_are_forgotten_and_notices_stay(
+    run: Run, hook: Webhook, receiver: Receiver
+) -> None:
+    fail(run)
+    deliver_due()
+    forget_old_deliveries()
+    assert Delivery.objects.count() == 1
+    Delivery.objects.update(created_at=timezone.now() - timedelta(days=40))
+    forget_old_deliveries()
+    assert Delivery.objects.count() == 0 and Notice.objects.count() == 1
 
 
 def test_notices_are_seen_by_those_who_read_runs_there(

@@ -23,26 +23,32 @@ from training.errors import RunError
 from training.models import Checkpoint, Run, RunState
 from training.services import transitions
 from training.services.runs import free_name, read, refuse_unless, run_create
-from training.services.transitions import change
+from training.services.transitions import Transition, change
 from training.services.wake import wake_after_commit
 
+HASHED_HERE_BYTES = 1024**3
 GOES_ON = {RunState.FAILED: transitions.RETRY, RunState.PAUSED: transitions.RESUME}
 
 
-@transaction.atomic
 def run_go_on_from(*, run: Run, checkpoint: Checkpoint, by: Actor | None) -> Run:
     """Queue a failed or paused run again, from this checkpoint. Later ones are set aside, not deleted.
 
     Raises RunError where the run is in another state, FileStoreError where the checkpoint is gone or damaged.
     """
     own(run, checkpoint)
-    transition = GOES_ON.get(RunState(run.state))
-    if transition is None:
+    if RunState(run.state) not in GOES_ON:
         return refuse_unless(read(run))
     check_files(checkpoint)
-    cleared: dict[str, Any] = {"reason": "", "message": "", "lost_count": 0, "ended_at": None, "step": checkpoint.step}
-    why = f"from the checkpoint at step {checkpoint.step}"
-    if not change(run.pk, transition, by=by, why=why, **cleared):
+    return go_on(run, checkpoint, GOES_ON[RunState(run.state)], by)
+
+
+@transaction.atomic
+def go_on(run: Run, checkpoint: Checkpoint, transition: Transition, by: Actor | None) -> Run:
+    cleared: dict[str, Any] = {
+        **{"reason": "", "message": "", "lost_count": 0, "ended_at": None},
+        "step": checkpoint.step,
+    }
+    if not change(run.pk, transition, by=by, why=f"from the checkpoint at step {checkpoint.step}", **cleared):
         return refuse_unless(read(run))
     later = Q(step__gt=checkpoint.step) | Q(step=checkpoint.step, attempt__gt=checkpoint.attempt)
     run.checkpoints.filter(later).update(set_aside=True)
@@ -51,7 +57,6 @@ def run_go_on_from(*, run: Run, checkpoint: Checkpoint, by: Actor | None) -> Run
     return read(run)
 
 
-@transaction.atomic
 def run_copy_from(*, run: Run, checkpoint: Checkpoint, by: Actor | None) -> Run:
     """A new run with everything of this one, that begins at the checkpoint. For a run that was cancelled.
 
@@ -64,6 +69,11 @@ def run_copy_from(*, run: Run, checkpoint: Checkpoint, by: Actor | None) -> Run:
             % {"run": run.name, "state": run.get_state_display().lower()}
         )
     check_files(checkpoint)
+    return copy_of(run, checkpoint, by)
+
+
+@transaction.atomic
+def copy_of(run: Run, checkpoint: Checkpoint, by: Actor | None) -> Run:
     inputs = {
         item.name: item.model or item.snapshot for item in run.inputs.select_related("model__artifact", "snapshot")
     }
@@ -119,5 +129,9 @@ def own(run: Run, checkpoint: Checkpoint) -> None:
 
 
 def check_files(checkpoint: Checkpoint) -> None:
+    """By its hash; a large one by its size, so that nobody waits: the worker looks at its hash before it starts."""
     what = _("The checkpoint at step %(step)s") % {"step": checkpoint.step}
-    files.verify(files.checkpoint_path(checkpoint), checkpoint.artifact.sha256, what)
+    path = files.checkpoint_path(checkpoint)
+    large = checkpoint.artifact.size > HASHED_HERE_BYTES
+    if not large or not path.exists() or files.size_of(path) != checkpoint.artifact.size:
+        files.verify(path, checkpoint.artifact.sha256, what)

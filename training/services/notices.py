@@ -65,7 +65,9 @@ def notice_stuck_runs() -> int:
     """Tell of queued runs that nothing will ever start as things are, once for each wait; how many there were."""
     since = Now() - Value(timedelta(minutes=settings.RUN_STUCK_MINUTES))
     long = Run.objects.filter(state=RunState.QUEUED, queued_at__lt=since).select_related("project")
-    untold = [run for run in long if not Notice.objects.filter(key=stuck_key(run)).exists()]
+    known = Notice.objects.filter(key__in=[stuck_key(run) for run in long])
+    told_of = set(known.values_list("key", flat=True))
+    untold = [run for run in long if stuck_key(run) not in told_of]
     waits = waits_of(untold)
     told = 0
     for run in untold:

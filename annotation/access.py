@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import Http404
 
 from annotation.models import Assignment, Membership, Project, User
-from annotation.roles import Capability, Role
+from annotation.roles import CAPABILITIES, Capability, Role
 
 NOTHING_HERE = "There is nothing at this address."
 
@@ -76,3 +76,12 @@ def projects_of(user: User) -> QuerySet[Project]:
     if user.is_superuser:
         return Project.objects.all()
     return Project.objects.filter(memberships__user=user, memberships__is_active=True).distinct()
+
+
+def projects_where(user: User, capability: Capability) -> set[UUID]:
+    """The projects in which this person may do this."""
+    if user.is_superuser and capability not in NEEDS_MEMBERSHIP:
+        return set(Project.objects.values_list("pk", flat=True))
+    roles = [role for role, may in CAPABILITIES.items() if capability in may]
+    mine = Membership.objects.filter(user=user, is_active=True, role__in=roles)
+    return set(mine.values_list("project_id", flat=True))

@@ -11,6 +11,8 @@ from django.conf import settings
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 SWEEP_SECONDS = 5.0
+DELIVER_SECONDS = 5.0
+TIDY_SECONDS = 3600.0
 DEMO_SECONDS = 3.0
 
 app = Celery("plackett")
@@ -44,5 +46,7 @@ def periodic(task: str, seconds: float) -> dict[str, Any]:
 app.conf.beat_schedule = {
     "wake workers for queued runs, reap lost leases": periodic("training.tasks.sweep", SWEEP_SECONDS),
     "wake workers for queued imports, take back lost ones": periodic("annotation.tasks.import_sweep", SWEEP_SECONDS),
+    "send notices that are due": periodic("training.tasks.deliver", DELIVER_SECONDS),
+    "forget old deliveries": periodic("training.tasks.tidy", TIDY_SECONDS),
     "take the demo's next step": periodic("demo.tasks.advance", DEMO_SECONDS),
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -51,6 +53,53 @@ def env_list(name: str, default: list[str]) -> list[str]:
 def env_path(name: str, default: Path) -> Path:
     value = env_str(name)
     return Path(value).expanduser().resolve() if value else default
+
+
+def env_choice(name: str, choices: tuple[str, ...]) -> str:
+    """One of these words; the first is the default."""
+    value = env_str(name).lower() or choices[0]
+    if value not in choices:
+        raise BadSetting(name, f"is {value!r}", f"Set it to one of {', '.join(choices)}.")
+    return value
+
+
+def env_url(name: str) -> str:
+    """An address of a web site, without a slash at its end; empty where it is not set."""
+    value = env_str(name).rstrip("/")
+    parts = urlsplit(value)
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
+        raise BadSetting(name, f"is {value!r}, which is no web address", "Set it to https://labels.example.org, say.")
+    return value
+
+
+def env_email(name: str, *, needed_by: str) -> str:
+    """An e-mail address, alone or as `Name <name@example.org>`; `needed_by` names the setting that asks for it."""
+    value = env_str(name)
+    if not value and needed_by:
+        raise BadSetting(name, f"is not set, but {needed_by} is", "Set it to the address that mails come from.")
+    _name, address = parseaddr(value)
+    local, _at, domain = address.rpartition("@")
+    if value and (not local or "." not in domain or not value.isprintable()):
+        raise BadSetting(name, f"is {value!r}, which is no e-mail address", "Set it to plackett@example.org, say.")
+    return value or "plackett@localhost"
+
+
+def env_networks(name: str, *, local: bool) -> list[str]:
+    """Networks such as 10.20.0.0/16. `local`: whether this machine's own (loopback, link-local) may be among them."""
+    networks = []
+    for text in env_list(name, []):
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as problem:
+            raise BadSetting(name, f"names {text!r} ({problem})", "Write networks like 10.20.0.0/16.") from None
+        own = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("169.254.0.0/16")
+        own6 = ipaddress.ip_network("::1/128"), ipaddress.ip_network("fe80::/10")
+        reached = own if network.version == 4 else own6
+        if not local and any(network.overlaps(each) for each in reached):
+            problem_words = f"names {text}, which reaches the host itself or a cloud's metadata service"
+            raise BadSetting(name, problem_words, "Name only the networks that your receivers are in.")
+        networks.append(str(network))
+    return networks
 
 
 def postgresql_database(name: str, url: str) -> dict[str, Any]:

@@ -14,10 +14,14 @@ from config import broker
 from config.env import (
     BadSetting,
     env_bool,
+    env_choice,
+    env_email,
     env_int,
     env_list,
+    env_networks,
     env_path,
     env_str,
+    env_url,
     postgresql_database,
     sqlite_database,
 )
@@ -162,8 +166,21 @@ RUN_LEASE_SECONDS = env_int("RUN_LEASE_SECONDS", default=30, minimum=2, maximum=
 RUN_MAX_LOST = env_int("RUN_MAX_LOST", default=3, minimum=0, maximum=100)
 RUN_THREADS = env_int("RUN_THREADS", default=0, minimum=0, maximum=1024)  # 0 = the machine's cores
 RUN_STOP_SECONDS = env_int("RUN_STOP_SECONDS", default=30, minimum=1, maximum=3600)  # to save in, before a kill
+RUN_STUCK_MINUTES = env_int("RUN_STUCK_MINUTES", default=10, minimum=1, maximum=10_080)  # waiting in vain: tell people
 RUN_SILENT_SECONDS = env_int("RUN_SILENT_SECONDS", default=900, minimum=5, maximum=86_400)  # no event: it hangs
 LABEL_LEASE_SECONDS = env_int("LABEL_LEASE_SECONDS", default=30 * 60, minimum=5, maximum=7 * 24 * 3600)
+
+# Notices. No mail goes out unless EMAIL_HOST is set; links in mails and webhooks need PUBLIC_URL.
+PUBLIC_URL = env_url("PUBLIC_URL")
+EMAIL_HOST = env_str("EMAIL_HOST")
+EMAIL_PORT = env_int("EMAIL_PORT", default=587, minimum=1, maximum=65_535)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = env_str("EMAIL_USER"), env_str("EMAIL_PASSWORD")
+EMAIL_SECURITY = env_choice("EMAIL_SECURITY", ("starttls", "tls", "none"))
+EMAIL_USE_TLS, EMAIL_USE_SSL = EMAIL_SECURITY == "starttls", EMAIL_SECURITY == "tls"
+EMAIL_TIMEOUT = env_int("EMAIL_TIMEOUT_SECONDS", default=10, minimum=1, maximum=120)
+DEFAULT_FROM_EMAIL = env_email("EMAIL_FROM", needed_by="EMAIL_HOST" if EMAIL_HOST else "")
+# Networks of your own that webhooks may reach, such as 10.20.0.0/16. Without it only public addresses are reached.
+WEBHOOK_NETWORKS = env_networks("WEBHOOK_NETWORKS", local=not PRODUCTION)
 
 # The demo project (`demo/`)
 DEMO_SEED = env_int("DEMO_SEED", default=7, minimum=0, maximum=2**31)

@@ -19,6 +19,7 @@ from frontend.access import ProjectAccess
 from frontend.run_pages import headlines
 from training.models import ENDED, Model, Run, RunState, Stage
 from training.selectors.loop import StageState, loop_state
+from training.selectors.workers import Queued, waits_of
 from training.services.loop import NextStep, next_steps
 
 
@@ -89,6 +90,8 @@ class StageCard:
     baselines: list[Action] = field(default_factory=list)
     """Cheaper ways to the same end, to compare with."""
     headlines: list[tuple[str, str]] = field(default_factory=list)
+    queued: Queued | None = None
+    """Its run's place in the queue, and why it waits."""
 
 
 def loop_context(access: ProjectAccess) -> dict[str, Any]:
@@ -99,6 +102,9 @@ def loop_context(access: ProjectAccess) -> dict[str, Any]:
     _mark_primary(cards)
     _add_baselines(access, cards[-1], steps)
     runs = [card.state.run for card in cards if card.state.run]
+    waits = waits_of(runs)
+    for card in cards:
+        card.queued = waits.get(card.state.run.pk) if card.state.run else None
     moving = any(_is_moving(run) for run in runs)
     return {"cards": cards, "moving": moving, "etag": loop_etag({"cards": cards})}
 
@@ -192,7 +198,7 @@ def loop_etag(context: dict[str, Any]) -> str:
             card.drawn.key,
             card.state.count,
             card.state.waiting,
-            _run_parts(card.state.run),
+            [*_run_parts(card.state.run), card.queued and card.queued.wait.words],
             str(card.state.model and card.state.model.pk),
             [
                 (action.url, action.possible, action.reason, action.primary)

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Max
 from django.http import Http404
 from django.urls import reverse
@@ -16,10 +17,13 @@ from django.utils import timezone
 from annotation.models import Response
 from annotation.roles import Capability
 from frontend.access import NOTHING_HERE, ProjectAccess
+from frontend.queue_page import blockers_of, readable_projects
 from frontend.run_words import describe, duration_words, seconds_left, state_words
 from training.models import Attempt, Model, Run, RunInput, RunLine, RunState, Stage
+from training.selectors.checkpoints import OFFERS, checkpoints_of, differences
 from training.selectors.lineage import children_of
 from training.selectors.runs import lines_of, sample_steps, samples_of
+from training.selectors.workers import Queued, waits_of
 from training.services.loop import LABELS as INPUT_LABELS
 
 LINES_SHOWN = 200
@@ -50,7 +54,11 @@ HEADLINES = (
 
 
 def run_for(access: ProjectAccess, run_id: UUID) -> Run:
-    found = Run.objects.select_related("created_by", "round").filter(project=access.project, id=run_id).first()
+    found = (
+        Run.objects.select_related("created_by", "round", "project", "cloned_from")
+        .filter(project=access.project, id=run_id)
+        .first()
+    )
     if found is None:
         raise Http404(NOTHING_HERE)
     return found
@@ -62,9 +70,15 @@ def live_context(access: ProjectAccess, run: Run) -> dict[str, Any]:
     now = timezone.now()
     left = seconds_left(run, attempts[0].started_at, attempts[0].resumed_from, now) if attempts else None
     took = (run.ended_at or now) - run.started_at if run.started_at else None
+    queued = waits_of([run]).get(run.pk)
+    readable = readable_projects(access.user) if queued and queued.wait.runs else set()
     return {
         "run": run,
-        "etag": live_etag(run),
+        "etag": live_etag(run, queued),
+        "queued": queued,
+        "blockers": blockers_of(queued.wait, readable)[0] if queued else [],
+        "saved_step": last_saved_step(run),
+        "grace": settings.RUN_STOP_SECONDS,
         "over": run.is_over,
         "said": state_words(run),
         "percent": round(100 * run.step / run.total_steps) if run.total_steps else 0,
@@ -109,10 +123,17 @@ def actions_of(access: ProjectAccess, run: Run) -> set[str]:
     return {action for action, states in ACTIONS.items() if run.state in states}
 
 
-def live_etag(run: Run) -> str:
+def last_saved_step(run: Run) -> int | None:
+    """The step that it would go on from if it were stopped now; None before the first checkpoint."""
+    return run.checkpoints.filter(set_aside=False).aggregate(step=Max("step"))["step"]
+
+
+def live_etag(run: Run, queued: Queued | None = None) -> str:
     """A name for what the live fragment shows; the same name, the same fragment."""
     latest = RunLine.objects.filter(run=run).aggregate(latest=Max("id"))["latest"]
-    parts = [run.state, run.attempt, run.step, run.total_steps, run.phase, run.message, latest, run.latest_metrics]
+    wait = [queued.position, queued.wait.words] if queued else []
+    told = [run.state, run.attempt, run.step, run.total_steps, run.phase, run.message, run.latest_metrics]
+    parts = [*told, latest, last_saved_step(run), wait]
     return digest(parts)
 
 
@@ -176,6 +197,9 @@ def still_context(run: Run, slug: str) -> dict[str, Any]:
         "parents": parents_of(inputs),
         "children": children_of(run),
         "has_curves": run.stage in TRAINS,
+        "checkpoints": checkpoints_of(run),
+        "offer": OFFERS.get(RunState(run.state), ""),
+        "differences": differences(run),
     }
 
 

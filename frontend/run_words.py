@@ -149,7 +149,6 @@ SENTENCES: dict[str, Callable[[Words], list[str]]] = {
 }
 
 STATES: dict[str, Callable[[], str]] = {
-    RunState.QUEUED: lambda: _("It waits for a free worker."),
     RunState.PAUSED: lambda: _("It is paused; its checkpoint is kept."),
     RunState.PAUSING: lambda: _("It saves a checkpoint, then pauses."),
     RunState.CANCELLING: lambda: _("It is being stopped; this takes up to ten seconds."),

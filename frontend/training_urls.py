@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from frontend.views import data, exports, leaks, loop, models, runs, snapshots
+from frontend.views import data, exports, leaks, loop, models, run_control, runs, snapshots, webhooks
 
 LOOP = [
     path("loop/", loop.dashboard, name="dashboard"),
@@ -13,12 +13,16 @@ LOOP = [
 
 RUNS = [
     path("runs/", runs.runs, name="runs"),
+    path("runs/queue/", run_control.run_queue, name="run_queue"),
     path("runs/<uuid:run_id>/", runs.run, name="run"),
     path("runs/<uuid:run_id>/live/", runs.run_live, name="run_live"),
     path("runs/<uuid:run_id>/samples/", runs.run_samples, name="run_samples"),
     path("runs/<uuid:run_id>/metrics.json", runs.run_metrics, name="run_metrics"),
     path("runs/<uuid:run_id>/figures/", runs.run_figures, name="run_figures"),
     path("runs/<uuid:run_id>/report.json", runs.run_report, name="run_report"),
+    path("runs/<uuid:run_id>/move/", run_control.run_move, name="run_move"),
+    path("runs/<uuid:run_id>/delete/", run_control.run_delete, name="run_delete"),
+    path("runs/<uuid:run_id>/checkpoints/<int:checkpoint_id>/", run_control.run_checkpoint, name="run_checkpoint"),
     path("runs/<uuid:run_id>/<slug:action>/", runs.run_action, name="run_action"),
 ]
 
@@ -54,4 +58,10 @@ JOBS = [
     path("jobs/<uuid:job_id>/cancel/", exports.job_stop, name="job_cancel"),
 ]
 
-urlpatterns = [*DATA, *JOBS, *LOOP, *RUNS, *MODELS, *SNAPSHOTS]
+WEBHOOKS = [
+    path("notices/webhooks/", webhooks.webhooks, name="webhooks"),
+    path("notices/webhooks/<uuid:webhook_id>/", webhooks.webhook, name="webhook"),
+    path("notices/webhooks/<uuid:webhook_id>/<slug:action>/", webhooks.webhook_action, name="webhook_action"),
+]
+
+urlpatterns = [*DATA, *JOBS, *LOOP, *RUNS, *MODELS, *SNAPSHOTS, *WEBHOOKS]

@@ -2,7 +2,17 @@
 
 from django.urls import include, path
 
-from frontend.views import accounts, acknowledgement, exports, feedback, invitations, labeling, projects
+from frontend.views import (
+    accounts,
+    acknowledgement,
+    exports,
+    feedback,
+    invitations,
+    labeling,
+    notices,
+    projects,
+    workers,
+)
 
 app_name = "frontend"
 
@@ -16,6 +26,11 @@ ACCOUNTS = [
     path("me/language/", accounts.language, name="language"),
     path("me/theme/", accounts.theme, name="theme"),
     path("me/layout/", accounts.answers_layout, name="answers_layout"),
+    path("me/notices/", notices.notice_choices, name="notice_choices"),
+    path("notices/", notices.notices, name="notices"),
+    path("notices/read/", notices.notices_mark, name="notices_mark"),
+    path("workers/", workers.workers, name="workers"),
+    path("workers/drain/", workers.worker_drain, name="worker_drain"),
     path("p/<slug:slug>/", accounts.project, name="project"),
 ]
 

@@ -23,6 +23,7 @@ from annotation.services.invitations import invitation_create
 from annotation.services.labels import demonstration_submit
 from annotation.services.tokens import token_create
 from tests.factories import (
+    ArtifactFactory,
     MembershipFactory,
     ModelFactory,
     ProjectFactory,
@@ -32,6 +33,7 @@ from tests.factories import (
     UserFactory,
     lease,
 )
+from training.models import Checkpoint, Webhook
 from training.services.exports import export_create
 from training.services.snapshots import snapshot_build
 
@@ -104,6 +106,13 @@ PAGES: dict[str, dict[str, str]] = {
     "run_figures": {"GET": TEAM},
     "run_report": {"GET": TEAM},
     "run_action": {"POST": ADMIN},
+    "run_queue": {"GET": TEAM},
+    "run_move": {"POST": ADMIN},
+    "run_checkpoint": {"POST": ADMIN},
+    "run_delete": {"GET": ADMIN, "POST": ADMIN},
+    "webhooks": {"GET": ADMIN, "POST": ADMIN},
+    "webhook": {"GET": ADMIN, "POST": ADMIN},
+    "webhook_action": {"POST": ADMIN},
     "models": {"GET": TEAM},
     "model_register": {"GET": ADMIN, "POST": ADMIN},
     "model": {"GET": TEAM},
@@ -178,6 +187,14 @@ API: dict[str, dict[str, str]] = {
     "training:resume": {"POST": ADMIN},
     "training:retry": {"POST": ADMIN},
     "training:models": {"GET": TEAM},
+    "training:run_queue": {"GET": TEAM},
+    "training:move": {"POST": ADMIN},
+    "training:checkpoints": {"GET": TEAM, "POST": ADMIN},
+    "training:delete": {"GET": ADMIN, "POST": ADMIN},
+    "training:notices": {"GET": TEAM, "POST": TEAM},
+    "training:webhooks": {"GET": ADMIN, "POST": ADMIN},
+    "training:webhook": {"GET": ADMIN, "PATCH": ADMIN, "DELETE": ADMIN},
+    "training:webhook_test": {"POST": ADMIN},
 }
 # Addresses outside projects, with what tests them.
 ELSEWHERE = {
@@ -197,6 +214,14 @@ ELSEWHERE = {
     "frontend:answers_layout": "tests/frontend/test_accounts.py",
     "frontend:project_new": "tests/frontend/test_projects.py",
     "frontend:export_file": "whoever has the signed link: tests/frontend/test_exports.py",
+    "frontend:notices": "tests/frontend/test_notices.py",
+    "frontend:notices_mark": "tests/frontend/test_notices.py",
+    "frontend:notice_choices": "tests/frontend/test_notices.py",
+    "frontend:workers": "tests/frontend/test_workers.py",
+    "frontend:worker_drain": "tests/frontend/test_workers.py",
+    "training:workers": "tests/frontend/test_workers.py",
+    "training:worker_drain": "tests/frontend/test_workers.py",
+    "training:worker_undrain": "tests/frontend/test_workers.py",
 }
 
 
@@ -235,6 +260,7 @@ class Place:
             "slug": self.project.slug,
             "assignment_id": own.pk,
             "token_id": token.pk,
+            "action": "test" if name == "frontend:webhook_action" else "cancel",
             "id": own.pk if "assign" in name or name in OWN_IN_API else self.ids.get(API_ROW.get(name, ""), own.pk),
         }
         return {key: known[key] for key in PATTERNS[name]}
@@ -258,8 +284,15 @@ API_ROW = {
     **dict.fromkeys(["training:formats", "training:exports", "training:leaks", "training:difference"], "snapshot_id"),
     "training:job": "job_id",
     **dict.fromkeys(
-        ["training:run", "training:metrics", "training:cancel", "training:pause", "training:resume", "training:retry"],
+        [
+            *("training:run", "training:metrics", "training:cancel", "training:pause", "training:resume"),
+            *("training:retry", "training:move", "training:checkpoints", "training:delete"),
+        ],
         "run_id",
+    ),
+    **dict.fromkeys(
+        ["training:webhook", "training:webhook_test"],
+        "webhook_id",
     ),
 }
 
@@ -299,8 +332,13 @@ def make_place(slug: str) -> Place:
         "task_id": TaskFactory(prompt=PromptFactory(project=project), state="review").pk,
         "member_id": members["r"].pk,
         "brief_id": PromptBrief.objects.create(project=project, style="plain", pool="sft").pk,
-        "run_id": RunFactory(project=project).pk,
-        "action": "cancel",
+        "run_id": (run := RunFactory(project=project)).pk,
+        "checkpoint_id": Checkpoint.objects.create(
+            run=run, attempt=1, step=1, artifact=ArtifactFactory(kind="checkpoint")
+        ).pk,
+        "webhook_id": Webhook.objects.create(
+            project=project, url="https://example.org/", kinds=["failed"], salt="s"
+        ).pk,
         "stage": "sft",
         "model_id": ModelFactory(project=project).pk,
         "snapshot_id": snapshot.pk,

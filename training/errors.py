@@ -24,6 +24,10 @@ class ModelError(PlackettError):
     """A model that can't be registered or published."""
 
 
+class NoticeError(PlackettError):
+    """A webhook or a choice of notices that can't be as asked."""
+
+
 def config_words(problem: ConfigError) -> str:
     """The core's refusal of a setting, in the reader's language."""
     return gettext(problem.words) % problem.names

@@ -72,7 +72,7 @@ def lay_out(run: Run) -> Layout:
 def newest_checkpoint(run: Run) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint whose files are what their hash says, and what was wrong with newer ones."""
     unusable = []
-    for checkpoint in run.checkpoints.select_related("artifact").order_by("-step", "-attempt"):
+    for checkpoint in run.checkpoints.filter(set_aside=False).select_related("artifact").order_by("-step", "-attempt"):
         what = f"The checkpoint at step {checkpoint.step}"
         try:
             files.verify(files.checkpoint_path(checkpoint), checkpoint.artifact.sha256, what)

@@ -198,13 +198,14 @@ class RunInputSerializer(serializers.ModelSerializer):
 class RunSerializer(serializers.ModelSerializer):
     inputs = RunInputSerializer(many=True)
     model = serializers.SerializerMethodField(help_text="The model that it made")
+    cloned_from = serializers.UUIDField(source="cloned_from_id", allow_null=True, help_text="Copied from this run")
 
     class Meta:
         model = Run
         fields = [
             "id", "stage", "name", "state", "config", "seed", "numerics", "inputs", "step", "total_steps", "phase",
             "latest_metrics", "data_report", "result", "reason", "message", "attempt", "lost_count", "model",
-            "created_at", "started_at", "ended_at",
+            "queue", "priority", "cloned_from", "created_at", "queued_at", "started_at", "ended_at",
         ]  # fmt: skip
 
     def get_model(self, run: Run) -> str | None:
@@ -221,6 +222,9 @@ class RunCreateSerializer(serializers.Serializer):
     name = serializers.CharField(max_length=120, required=False, allow_null=True, default=None)
     seed = serializers.IntegerField(min_value=0, max_value=2**63 - 1, required=False, default=0)
     priority = serializers.IntegerField(min_value=-1000, max_value=1000, required=False, default=0)
+    queue = serializers.RegexField(
+        r"^[A-Za-z0-9-]{1,16}$", required=False, default="gpu", help_text="Which workers take it: gpu, gpu4, ..."
+    )
 
 
 class MetricFilter(serializers.Serializer):

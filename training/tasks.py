@@ -5,19 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from typing import Any
-from uuid import UUID
 
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 from django.db import DatabaseError, connection
 
 from training.files import clear_aside
+from training.models import DrainHow
 from training.services.claims import reap_lost_leases, run_claim
+from training.services.delivery import deliver_due, forget_old_deliveries
 from training.services.jobs import job_claim, jobs_sweep, wake_jobs
+from training.services.notices import notice_stuck_runs
 from training.services.wake import wake
 from training.services.workers import (
+    DRAIN_SECONDS,
     SEEN_SECONDS,
+    drained_how,
     forget_old_workers,
     queues_to_wake,
     worker_gone,
@@ -26,7 +31,8 @@ from training.services.workers import (
 
 logger = logging.getLogger(__name__)
 
-stopping = threading.Event()
+stopping = threading.Event()  # this worker shuts down
+handing_back = threading.Event()  # what runs here is to be saved and given back: a shutdown, or a drain that says so
 
 
 @shared_task(name="training.tasks.work")
@@ -38,11 +44,8 @@ def work(queue: str) -> None:
         run = run_claim(queue=queue, worker=presence.name)
         if run is None:
             return
-        presence.tell(run.pk)
-        try:
-            supervise(run, stopping=stopping)
-        finally:
-            presence.tell(None)
+        presence.look_for_drain()  # the claim found none: one that was undone just now must not stop this run
+        supervise(run, stopping=handing_back)
 
 
 @shared_task(name="training.tasks.work_jobs")
@@ -57,16 +60,31 @@ def work_jobs() -> None:
         carry_out(job)
 
 
-@shared_task(name="training.tasks.sweep")
-def sweep() -> None:
+@shared_task(name="training.tasks.sweep", bind=True)
+def sweep(task: Any) -> None:
     """Take back runs whose worker went silent, and wake idle workers for what waits. Runs every few seconds."""
     reap_lost_leases()
     forget_old_workers()
     clear_aside()
     if jobs_sweep():
         wake_jobs()
+    notice_stuck_runs()
     for queue in queues_to_wake():
         wake(queue)
+    if task.request.hostname:
+        worker_seen(name=task.request.hostname[:120], queues=["default"], slots=0)
+
+
+@shared_task(name="training.tasks.deliver")
+def deliver() -> None:
+    """Send what is due of the outbox: webhooks and e-mails. Runs every few seconds; what fails waits in its row."""
+    deliver_due()
+
+
+@shared_task(name="training.tasks.tidy")
+def tidy() -> None:
+    """Forget deliveries that were over a month ago. Runs every hour."""
+    forget_old_deliveries()
 
 
 class Presence:
@@ -75,29 +93,48 @@ class Presence:
     def __init__(self) -> None:
         self.name = f"worker:{os.getpid()}"
         self.queues: list[str] = []
-        self.run_id: UUID | None = None
+        self.slots = 1
         self.gone = threading.Event()
+        self.looking = threading.Lock()
 
-    def start(self, hostname: str, queues: list[str]) -> None:
+    def start(self, hostname: str, queues: list[str], slots: int) -> None:
         self.name = f"{hostname}:{os.getpid()}"[:120]
-        self.queues = queues
+        self.queues, self.slots = queues, slots
         threading.Thread(target=self.keep_telling, name="presence", daemon=True).start()
 
     def keep_telling(self) -> None:
+        """Tell every few seconds, and look more often whether someone drained this node."""
+        told_at = 0.0
         while not self.gone.is_set():
-            self.tell(self.run_id)
+            if time.monotonic() - told_at >= SEEN_SECONDS:
+                told_at = time.monotonic()
+                self.tell()
+            self.look_for_drain()
             connection.close()
-            self.gone.wait(SEEN_SECONDS)
+            self.gone.wait(DRAIN_SECONDS)
 
-    def tell(self, run_id: UUID | None) -> None:
+    def tell(self) -> None:
         """Presence is for people to look at: a database that is away does not disturb a run over it."""
-        self.run_id = run_id
         try:
-            for queue in self.queues:
-                worker_seen(name=self.name, queue=queue, run_id=run_id)
+            worker_seen(name=self.name, queues=self.queues, slots=self.slots)
         except DatabaseError as error:
             logger.warning("the workers' table can't be written (%s)", type(error).__name__)
             connection.close()
+
+    def look_for_drain(self) -> None:
+        """One look at a time, so that what an older look saw does not count after a newer one."""
+        with self.looking:
+            try:
+                hand_back = drained_how(self.name) == DrainHow.HAND_BACK
+            except DatabaseError:
+                connection.close()
+                return
+            if hand_back:
+                handing_back.set()
+            else:
+                handing_back.clear()
+            if stopping.is_set():  # asked after: a shutdown in between is not undone
+                handing_back.set()
 
     def end(self) -> None:
         self.gone.set()
@@ -115,14 +152,20 @@ def on_ready(sender: Any = None, **_: Any) -> None:
     """A worker of runs looks for work as soon as it is there: what waited while no worker was here needs no message."""
     queues = [name for name in sender.app.amqp.queues.consume_from if name != "default"]
     if queues:
-        presence.start(sender.hostname, queues)
+        presence.start(sender.hostname, queues, slots_of(sender))
         for queue in queues:
             wake(queue)
+
+
+def slots_of(sender: Any) -> int:
+    """How many runs this worker carries at a time."""
+    return max(1, int(getattr(sender.controller, "concurrency", 1) or 1))
 
 
 @worker_shutting_down.connect
 def on_shutting_down(**_: Any) -> None:
     stopping.set()
+    handing_back.set()
 
 
 @worker_shutdown.connect

@@ -12,10 +12,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from annotation.models.accounts import Theme
+from annotation.models.accounts import Theme, User
+from annotation.roles import Capability
 from frontend import markdown as rendering
 from frontend.access import ProjectAccess, Tab, tabs_of, with_counts
 from frontend.preferences import THEME_COOKIE
+from training.selectors.notices import unread_count
 
 register = template.Library()
 
@@ -106,6 +108,20 @@ def theme(context: Context) -> str:
 def project_tabs(access: ProjectAccess) -> list[Tab]:
     """`{% project_tabs access as tabs %}`: the pages of a project that this person may open."""
     return with_counts(access, tabs_of(access))
+
+
+@register.simple_tag(takes_context=True)
+def bell(context: Context) -> int | None:
+    """`{% bell as unread %}`: how many notices wait to be read; None for those who are told of no runs.
+
+    One query, and none on pages of a project where the person does not read runs, the labelers' above all.
+    """
+    request = context.get("request")
+    user = getattr(request, "user", None)
+    access = context.get("access")
+    if not isinstance(user, User) or (access is not None and not access.can(Capability.READ_RUNS)):
+        return None
+    return unread_count(user)
 
 
 @register.inclusion_tag("frontend/_conversation.html")

@@ -21,7 +21,7 @@ from frontend.loop_page import loop_context, loop_etag, prompts_to_hand_out
 from frontend.pages import UNPROCESSABLE, project_page
 from frontend.project_forms.runs import INPUT, LaunchForm
 from frontend.run_pages import latest_config, run_for
-from training.models import RunInput, Stage
+from training.models import Run, RunInput, Stage
 from training.rlhf.config import CONFIGS
 from training.services.loop import STEPS, input_choices, launch, next_step
 
@@ -72,16 +72,33 @@ def run_new(request: HttpRequest, slug: str, stage: str) -> HttpResponse:
     form = LaunchForm(request.POST or None, stage=stage, choices=choices, values=values, initial=initial)
     if form.is_valid():
         try:
-            run = launch(project=access.project, by=access.user, **form.launch_arguments())
+            copied = _copied_from(request, access, stage)
+            run = launch(project=access.project, by=access.user, cloned_from=copied, **form.launch_arguments())
         except PlackettError as problem:
             form.add_error(None, problem.message)
         else:
             return redirect("frontend:run", slug, run.id)
     elif form.is_bound and stage in STEPS and not (step := next_step(access.project, stage)).possible:
         form.add_error(None, step.reason)  # the form knows that a field is empty; this says where to get what goes in
-    context = {"form": form, "stage": stage, "title": Stage(stage).label, "about": CONFIGS[stage].__doc__}
+    source = _copied_from(request, access, stage)
+    context = {
+        "source": source,
+        "form": form,
+        "stage": stage,
+        "title": Stage(stage).label,
+        "about": CONFIGS[stage].__doc__,
+    }
     status = UNPROCESSABLE if form.is_bound else 200
     return project_page(request, access, "dashboard", "loop/launch.html", context, status)
+
+
+def _copied_from(request: HttpRequest, access: ProjectAccess, stage: str) -> Run | None:
+    """The run of this stage that the address names by `from`."""
+    try:
+        found = run_for(access, UUID(request.GET.get("from", "")))
+    except ValueError:
+        return None
+    return found if found.stage == stage else None
 
 
 def _beginning(request: HttpRequest, access: ProjectAccess, stage: str) -> tuple[dict[str, Any], dict[str, Any]]:

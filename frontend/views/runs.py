@@ -24,6 +24,7 @@ from frontend.run_pages import actions_of, live_context, live_etag, run_for, sam
 from training.files import path_of
 from training.models import ENDED, ArtifactKind, Run, RunState, Stage
 from training.selectors.runs import metric_series
+from training.selectors.workers import waits_of
 from training.services import runs as run_services
 
 CURVE_POINTS = 500
@@ -74,7 +75,7 @@ def run_live(request: HttpRequest, slug: str, run_id: UUID) -> HttpResponse:
     found = run_for(access, run_id)
     return unless_same(
         request,
-        live_etag(found),
+        live_etag(found, waits_of([found]).get(found.pk)),
         lambda: project_page(request, access, "runs", "runs/_live.html", live_context(access, found)),
     )
 
@@ -137,7 +138,10 @@ def run_action(request: HttpRequest, slug: str, run_id: UUID, action: str) -> Ht
     access = project_for(request.user, slug, Capability.LAUNCH)
     found = run_for(access, run_id)
     actions = {
-        "cancel": (run_services.run_cancel, _("The run is being stopped.")),
+        "cancel": (
+            run_services.run_cancel,
+            _("The run is being stopped. What it had done since its last checkpoint is dropped."),
+        ),
         "pause": (run_services.run_pause, _("The run saves a checkpoint and pauses.")),
         "resume": (run_services.run_resume, _("The run waits for a worker and goes on from its checkpoint.")),
         "retry": (run_services.run_retry, _("The run starts again.")),

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from config.env import BadSetting, env_bool, env_int, env_list, env_path, postgresql_database
+from config.env import (
+    BadSetting,
+    env_bool,
+    env_choice,
+    env_email,
+    env_int,
+    env_list,
+    env_networks,
+    env_path,
+    env_url,
+    postgresql_database,
+)
 from tests.conftest import ROOT
 
 
@@ -84,3 +95,41 @@ def test_manage_py_ends_in_one_sentence(environment: dict[str, str], words: str,
     assert result.returncode != 0
     assert words in result.stderr
     assert "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_choice_a_web_address_and_a_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (env_choice("IT", ("starttls", "tls")), env_url("IT"), env_email("IT", needed_by="")) == (
+        "starttls",
+        "",
+        "plackett@localhost",
+    )
+    with pytest.raises(BadSetting, match="IT is not set, but EMAIL_HOST is"):
+        env_email("IT", needed_by="EMAIL_HOST")
+    monkeypatch.setenv("IT", "ssl3")
+    with pytest.raises(BadSetting, match="one of starttls, tls"):
+        env_choice("IT", ("starttls", "tls"))
+    for bad in ("labels.example.org", "ftp://x.org", "https://x.org/?a", "https://"):
+        monkeypatch.setenv("IT", bad)
+        with pytest.raises(BadSetting, match="no web address"):
+            env_url("IT")
+    monkeypatch.setenv("IT", "https://labels.example.org/")
+    assert env_url("IT") == "https://labels.example.org"
+    for bad in ("plackett", "@example.org", "plackett@localhost"):
+        monkeypatch.setenv("IT", bad)
+        with pytest.raises(BadSetting, match="no e-mail address"):
+            env_email("IT", needed_by="EMAIL_HOST")
+    monkeypatch.setenv("IT", "Plackett <plackett@example.org>")
+    assert env_email("IT", needed_by="EMAIL_HOST") == "Plackett <plackett@example.org>"
+
+
+def test_networks_for_webhooks_and_never_the_hosts_own_in_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IT", "10.20.0.0/16, fd00::/8")
+    assert env_networks("IT", local=False) == ["10.20.0.0/16", "fd00::/8"]
+    for own in ("127.0.0.0/8", "0.0.0.0/0", "169.254.169.254", "::1", "::/0", "fe80::/64"):
+        monkeypatch.setenv("IT", own)
+        assert env_networks("IT", local=True)
+        with pytest.raises(BadSetting, match="reaches the host itself"):
+            env_networks("IT", local=False)
+    monkeypatch.setenv("IT", "10.20.0.1/16")
+    with pytest.raises(BadSetting, match="Write networks like"):
+        env_networks("IT", local=False)

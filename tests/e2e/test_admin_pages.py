@@ -23,14 +23,18 @@ from annotation.services.queue_settings import queue_policy_update
 from annotation.tasks import import_work
 from tests.e2e.axe import assert_accessible
 from tests.e2e.town import furnish
-from tests.factories import lease
+from tests.factories import ArtifactFactory, lease
 from tests.frontend.scene import Scene, make_scene
+from tests.training.conftest import walk_to
 from tests.training.labels import rank_everything
 from tests.training.test_models import put
-from training.models import Attempt, MetricChunk, Run, RunLine, RunSample, RunState
+from training.models import Attempt, Checkpoint, MetricChunk, NoticeKind, Run, RunLine, RunSample, RunState, Webhook
 from training.services.models import model_register_folder
+from training.services.notices import notice_of_change
 from training.services.runs import run_create
 from training.services.snapshots import corpus_add, snapshot_build
+from training.services.webhooks import webhook_test
+from training.services.workers import worker_seen
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
@@ -41,7 +45,8 @@ PLAIN = (
     *("prompts/", "prompts/paste/", "prompts/import/", "people/", "tokens/", "audit/", "settings/"),
     *("queue/", "queue/policy/", "queue/review/", "queue/limits/", "queue/comparisons/"),
     *("queue/prompt-writing/",),
-    *("people/invitations/", "topics/"),
+    *("people/invitations/", "topics/", "runs/queue/", "notices/webhooks/"),
+    *("../../workers/", "../../notices/", "../../me/notices/"),
     *("guidelines/", "guidelines/edit/", "form/", "form/edit/", "questions/", "label/", "history/"),
     *(f"runs/new/{stage}/" for stage in ("pretrain", "sft", "sample", "reward", "ppo", "evaluate")),
 )
@@ -103,15 +108,21 @@ def addresses(scene: Scene, settings: Any) -> list[str]:
     inputs = {"train": demonstrations, "policy": model}
     going = in_the_middle(run_create(project=project, stage="sft", config={}, inputs=inputs, by=ada))
     failed = run_create(project=project, stage="sft", config={"epochs": 3}, inputs=inputs, by=ada)
-    Run.objects.filter(pk=failed.pk).update(
-        state=RunState.FAILED, message="The loss is not a number.", ended_at=timezone.now()
-    )
+    walk_to(failed, RunState.FAILED)
+    Run.objects.filter(pk=failed.pk).update(message="The loss is not a number.")
+    notice_of_change(run=failed, kind=NoticeKind.FAILED, why="The loss is not a number.")
+    hook = Webhook.objects.create(project=project, url="https://example.org/hook", kinds=["failed"], salt="s")
+    webhook_test(webhook=hook, by=ada)
+    worker_seen(name="gpu@here:1", queues=["gpu"], slots=1)
     prompts = [Prompt.objects.filter(project=project, pool=pool)[0] for pool in ("sft", "rm")]
     return [
         *PLAIN,
         *(f"runs/{run.pk}/" for run in (waiting, going, failed)),
         f"runs/{going.pk}/figures/",
         f"questions/{Question.objects.get(project=project).pk}/",
+        f"runs/{failed.pk}/delete/",
+        f"runs/{waiting.pk}/delete/",
+        f"notices/webhooks/{hook.pk}/",
         f"models/{model.pk}/",
         *(f"snapshots/{snapshot.pk}/" for snapshot in (corpus, demonstrations, rankings)),
         *(f"prompts/{prompt.pk}/" for prompt in prompts),
@@ -119,7 +130,7 @@ def addresses(scene: Scene, settings: Any) -> list[str]:
 
 
 def in_the_middle(run: Run) -> Run:
-    """The run as it stands after some steps on a worker: figures, samples, a log."""
+    """The run as it stands after some steps on a worker: figures, samples, a log, a checkpoint."""
     now = timezone.now()
     steps = list(range(1, STEPS + 1))
     Run.objects.filter(pk=run.pk).update(
@@ -129,6 +140,7 @@ def in_the_middle(run: Run) -> Run:
         total_steps=2 * STEPS,
         started_at=now,
         phase="validating",
+        worker="gpu@here:1",
         lease_until=now + timedelta(hours=1),
         latest_metrics={"loss/train": 0.5, "loss/validation": 0.7},
         data_report=[{"split": "train", "kept": 10, "filtered": 1, "reasons": {"prompt longer than the context": 1}}],
@@ -142,6 +154,7 @@ def in_the_middle(run: Run) -> Run:
             run=run, attempt=1, step=step, index=0, prompt=question, response=f"Because of {step}.", score=step / 10
         )
     RunLine.objects.create(run=run, attempt=1, text="Started on cpu.")
+    Checkpoint.objects.create(run=run, attempt=1, step=STEPS, artifact=ArtifactFactory(kind="checkpoint"))
     run.refresh_from_db()
     return run
 

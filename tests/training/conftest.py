@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import F
+from django.db.models.functions import Now
 
 from annotation.models import Membership, Project
 from training import launcher
-from training.models import Run, Snapshot
+from training.models import ENDED, HELD, Run, Snapshot
+from training.services.claims import lease_end
 from training.services.runs import run_create
 from training.services.snapshots import corpus_add
 
@@ -56,6 +59,45 @@ def make_run(corpus: Snapshot, by: Membership, **values: Any) -> Run:
     return run_create(
         project=corpus.project, stage="pretrain", config=config, inputs={"train": corpus}, by=by, **values
     )
+
+
+# A way from queued to each state, by changes that the database allows.
+WAYS: dict[str, tuple[str, ...]] = {
+    "queued": (),
+    "running": ("running",),
+    "cancelling": ("running", "cancelling"),
+    "pausing": ("running", "pausing"),
+    "paused": ("running", "pausing", "paused"),
+    "succeeded": ("running", "succeeded"),
+    "failed": ("running", "failed"),
+    "cancelled": ("running", "cancelling", "cancelled"),
+}
+
+
+def step_to(run: Run, state: str) -> None:
+    """Write one change of state past the services, with what goes with it."""
+    claims = run.state == "queued" and state == "running"
+    Run.objects.filter(pk=run.pk).update(
+        state=state,
+        attempt=F("attempt") + (1 if claims else 0),
+        lease_until=lease_end() if state in HELD else None,
+        ended_at=Now() if state in ENDED else None,
+    )
+    run.refresh_from_db()
+
+
+def walk_to(run: Run, state: str) -> Run:
+    """Bring a queued run into a state, past the services, as a test may; attempt 1 wherever that is."""
+    for step in ("running", "queued") if state == "queued" else WAYS[state]:
+        step_to(run, step)
+    return run
+
+
+def taken_by_another(run: Run) -> None:
+    """As if its lease had run out and another worker had claimed it."""
+    run.refresh_from_db()
+    step_to(run, "queued")
+    step_to(run, "running")
 
 
 @pytest.fixture

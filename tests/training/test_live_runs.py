@@ -16,9 +16,11 @@ from tests.training.conftest import make_run
 from tests.training.test_claims import let_lease_run_out
 from tests.training.test_supervisor import gone
 from training import files
-from training.models import Attempt, Run, RunState, Snapshot, Worker
+from training.models import Attempt, Run, RunState, Snapshot, Worker, node_of
 from training.selectors.runs import metric_series
+from training.selectors.workers import waits_of
 from training.services.runs import run_cancel, run_pause, run_resume
+from training.services.workers import worker_drain, worker_undrain
 from training.tasks import sweep
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600), pytest.mark.xdist_group("live-runs")]
@@ -66,6 +68,31 @@ def weights(run: Run) -> str:
     return hashlib.sha256((files.path_of(run.model.artifact) / "model.safetensors").read_bytes()).hexdigest()
 
 
+def test_a_drained_worker_hands_back_and_takes_nothing_until_it_may(
+    live_processes: LiveProcesses, corpus: Snapshot, ada: Membership
+) -> None:
+    """Through the database alone: the worker is told nothing else."""
+    run = make_run(corpus, ada, config=LONG)
+    live_processes.worker("gpu")
+    until_step(run, 25)
+    node = node_of(run.worker)
+    worker_drain(node=node, how="hand_back", by=ada)
+    until(run, RunState.QUEUED)
+    assert Attempt.objects.get(run=run).outcome == "stopped"
+    app.send_task("training.tasks.work", args=["gpu"], queue="gpu")
+    sweep()
+    assert (waits_of([run])[run.pk].wait.code, state_of(run), run.attempt) == ("drained", "queued", 1)
+    worker_undrain(node=node, by=ada)
+    sweep()
+    until(run, RunState.RUNNING, RunState.SUCCEEDED)
+    assert run.attempt == 2
+    wait_for(
+        lambda: Attempt.objects.get(run=run, number=2).resumed_from >= 20, what="the checkpoint to be gone on from"
+    )
+    run_cancel(run=run, by=ada)
+    until(run, RunState.CANCELLED)
+
+
 def test_runs_happen_whatever_becomes_of_the_messages(
     live_processes: LiveProcesses, corpus: Snapshot, ada: Membership
 ) -> None:
@@ -77,7 +104,7 @@ def test_runs_happen_whatever_becomes_of_the_messages(
     assert first.step == first.total_steps == 6
     assert files.folder_hash(files.path_of(first.model.artifact)) == first.model.artifact.sha256
     assert first.latest_metrics["perplexity/validation"] > 1
-    wait_for(lambda: Worker.objects.filter(queue="gpu", run=None).exists(), what="an idle worker")
+    wait_for(lambda: Worker.objects.filter(queues="gpu").exists(), what="an idle worker")
     second = make_run(corpus, ada, seed=1)
     forget_keys()
     for _ in range(3):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
 from tests.factories import ProjectFactory, RunFactory
+from tests.training.conftest import taken_by_another
 from training import metrics
 from training.events import Event, parse
 from training.models import Attempt, Checkpoint, MetricChunk, Run, RunLine, RunSample
@@ -35,7 +36,7 @@ def fence(run: Run) -> Fence:
 
 def stale(run: Run) -> Fence:
     """A fence whose run another attempt has taken since."""
-    Run.objects.filter(pk=run.pk).update(attempt=2)
+    taken_by_another(run)
     Attempt.objects.create(run=run, number=2, worker="other")
     return Fence(run.pk, 1)
 
@@ -155,7 +156,7 @@ def test_columns_hold_what_went_in(points: list[tuple[int, dict[str, float]]]) -
 
 def test_resuming_supersedes_the_steps_after_the_checkpoint(run: Run, fence: Fence) -> None:
     run_record(fence=fence, events=[metric(step, a=1.0) for step in range(1, 8)] + [sample(5, "old"), sample(3, "x")])
-    Run.objects.filter(pk=run.pk).update(attempt=2)
+    taken_by_another(run)
     Attempt.objects.create(run=run, number=2, worker="w")
     second = Fence(run.pk, 2)
     run_record(fence=second, events=[Event("started", {"resumed_from": 4}), metric(5, a=2.0), sample(5, "new")])

@@ -15,6 +15,7 @@ from django.db import connection
 
 from annotation.models import Membership
 from tests.conftest import wait_for
+from tests.training.conftest import taken_by_another
 from training import files
 from training.models import (
     Artifact,
@@ -242,7 +243,7 @@ def test_a_lost_lease_kills_the_core_and_nothing_more_is_written(run: Run, fake_
     meanwhile = Meanwhile()
     meanwhile.until_step(2)
     pid = core_pid(meanwhile.folder)
-    Run.objects.filter(pk=run.pk).update(attempt=2)  # as if another worker had claimed it
+    taken_by_another(run)  # as if another worker had claimed it
     meanwhile.thread.join(20)
     wait_for(gone(pid), what="the core's end")
     after = Run.objects.get(pk=run.pk)
@@ -328,7 +329,7 @@ def test_a_stale_attempt_publishes_nothing(run: Run, fake_core: Any) -> None:
     core.process.wait(60)
     core.end()
     said = json.loads(layout.events.read_text().splitlines()[-1])
-    Run.objects.filter(pk=run.pk).update(attempt=2)
+    taken_by_another(run)
     with pytest.raises(LeaseLost):
         run_succeed(fence=Fence(run.pk, 1), stage="pretrain", sha256=said["sha256"], result={})
     after = Run.objects.get(pk=run.pk)

@@ -4,9 +4,19 @@ from training.models.artifacts import Artifact, ArtifactKind
 from training.models.jobs import Job, JobKind, JobState
 from training.models.metrics import MetricChunk, RunLine, RunSample
 from training.models.models import Model, ModelKind, Round
+from training.models.notices import (
+    Delivery,
+    DeliveryState,
+    Notice,
+    NoticeChoice,
+    NoticeKind,
+    NoticeRead,
+    Webhook,
+)
 from training.models.runs import (
     ENDED,
     HELD,
+    STORIES,
     TRANSITIONS,
     Attempt,
     Checkpoint,
@@ -15,18 +25,23 @@ from training.models.runs import (
     RunInput,
     RunState,
     Stage,
-    Worker,
 )
 from training.models.snapshots import LeakCheck, LeakPair, LeakState, Snapshot, SnapshotKind, SnapshotLabel
+from training.models.workers import Drain, DrainHow, Worker, node_of
 
 __all__ = [
     "ENDED",
     "HELD",
+    "STORIES",
     "TRANSITIONS",
     "Artifact",
     "ArtifactKind",
     "Attempt",
     "Checkpoint",
+    "Delivery",
+    "DeliveryState",
+    "Drain",
+    "DrainHow",
     "Job",
     "JobKind",
     "JobState",
@@ -36,6 +51,10 @@ __all__ = [
     "MetricChunk",
     "Model",
     "ModelKind",
+    "Notice",
+    "NoticeChoice",
+    "NoticeKind",
+    "NoticeRead",
     "Queue",
     "Round",
     "Run",
@@ -47,5 +66,7 @@ __all__ = [
     "SnapshotKind",
     "SnapshotLabel",
     "Stage",
+    "Webhook",
     "Worker",
+    "node_of",
 ]

@@ -11,6 +11,8 @@ attempt writes later is conditional on that number, so a process that lost its l
 
 from __future__ import annotations
 
+import time
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -48,17 +50,33 @@ class RunState(models.TextChoices):
 S = RunState
 HELD = frozenset({S.RUNNING, S.CANCELLING, S.PAUSING})  # a worker holds a lease on it
 ENDED = frozenset({S.SUCCEEDED, S.FAILED, S.CANCELLED})
-TRANSITIONS: dict[str, frozenset[RunState]] = {
-    S.QUEUED: frozenset({S.RUNNING, S.CANCELLED, S.PAUSED}),
+# Every change that is allowed, with its story. The database refuses all others (`training.guard`), the services
+# name these (`services.transitions`), and docs/runs.md draws them.
+STORIES: dict[tuple[RunState, RunState], str] = {
+    (S.QUEUED, S.RUNNING): "a worker claims it, attempt + 1",
+    (S.QUEUED, S.CANCELLED): "cancelled while it waits",
+    (S.QUEUED, S.PAUSED): "paused while it waits",
+    (S.RUNNING, S.QUEUED): "handed back, or its lease ran out",
+    (S.RUNNING, S.CANCELLING): "someone cancels",
+    (S.RUNNING, S.PAUSING): "someone pauses",
+    (S.RUNNING, S.SUCCEEDED): "its result is published",
+    (S.RUNNING, S.FAILED): "it can't go on by itself",
+    (S.CANCELLING, S.CANCELLED): "the core is gone",
     # A run may succeed while a cancel is on its way: what is finished is kept.
-    S.RUNNING: frozenset({S.QUEUED, S.CANCELLING, S.PAUSING, S.SUCCEEDED, S.FAILED}),
-    S.CANCELLING: frozenset({S.CANCELLED, S.SUCCEEDED, S.FAILED}),
+    (S.CANCELLING, S.SUCCEEDED): "it had finished already",
+    (S.CANCELLING, S.FAILED): "it failed first",
     # Handed back, stopped or lost while pausing: it is paused all the same, at its last checkpoint.
-    S.PAUSING: frozenset({S.PAUSED, S.CANCELLING, S.SUCCEEDED, S.FAILED}),
-    S.PAUSED: frozenset({S.QUEUED, S.CANCELLED}),
-    S.SUCCEEDED: frozenset(),
-    S.FAILED: frozenset({S.QUEUED}),
-    S.CANCELLED: frozenset(),
+    (S.PAUSING, S.PAUSED): "checkpoint saved",
+    (S.PAUSING, S.CANCELLING): "someone cancels",
+    (S.PAUSING, S.SUCCEEDED): "it had finished already",
+    (S.PAUSING, S.FAILED): "it failed first",
+    (S.PAUSED, S.QUEUED): "someone lets it go on",
+    (S.PAUSED, S.CANCELLED): "cancelled while it waits",
+    # Succeeded and cancelled are the end. A cancelled run's checkpoints begin a new run (`services.checkpoints`).
+    (S.FAILED, S.QUEUED): "someone tries again",
+}
+TRANSITIONS: dict[str, frozenset[RunState]] = {
+    source: frozenset(target for origin, target in STORIES if origin == source) for source in S
 }
 
 
@@ -80,6 +98,13 @@ class Run(models.Model):
     numerics = models.JSONField(default=dict)
     queue = models.CharField(max_length=16, default=Queue.GPU)
     priority = models.IntegerField(default=0, help_text="Higher comes first")
+    place = models.FloatField(
+        default=time.time, help_text="Order within a priority: the moment it was asked for, until someone moves it"
+    )
+    queued_at = models.DateTimeField(default=timezone.now, help_text="Since when it waits, or waited last")
+    cloned_from = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="clones", help_text="Copied from it"
+    )
     then = models.JSONField(
         default=dict, blank=True, help_text='What to do with the result: {"rank": {"k": 4, "purpose": "train"}}'
     )
@@ -118,7 +143,7 @@ class Run(models.Model):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
-            models.Index(fields=["queue", "-priority", "created_at"], condition=Q(state="queued"), name="run_queue"),
+            models.Index(fields=["queue", "-priority", "place"], condition=Q(state="queued"), name="run_queue"),
             models.Index(
                 fields=["lease_until"], condition=Q(state__in=["running", "cancelling", "pausing"]), name="run_leases"
             ),
@@ -200,6 +225,9 @@ class Checkpoint(models.Model):
     attempt = models.PositiveIntegerField()
     step = models.PositiveIntegerField()
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="checkpoints")
+    set_aside = models.BooleanField(
+        default=False, help_text="Someone went back to an earlier one, so no attempt goes on from here by itself"
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -208,22 +236,3 @@ class Checkpoint(models.Model):
 
     def __str__(self) -> str:
         return f"checkpoint {self.step} of {self.run_id}"
-
-
-class Worker(models.Model):
-    """A process that claims runs, as it last told of itself."""
-
-    name = models.CharField(max_length=120, unique=True)
-    host = models.CharField(max_length=120)
-    queue = models.CharField(max_length=16)
-    device = models.CharField(max_length=120, blank=True, default="")
-    version = models.CharField(max_length=40, blank=True, default="")
-    run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    started_at = models.DateTimeField(default=timezone.now)
-    seen_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        ordering = ["name"]
-
-    def __str__(self) -> str:
-        return self.name

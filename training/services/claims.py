@@ -13,11 +13,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Value
+from django.db.models import Exists, F, Q, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Now
 
-from training.models import HELD, Attempt, Run, RunState
+from training.models import HELD, Attempt, Drain, Run, RunState, node_of
 from training.services import transitions
 from training.services.transitions import change
 
@@ -39,21 +39,35 @@ def lease_end() -> Combinable:
 
 
 def run_claim(*, queue: str, worker: str) -> Run | None:
-    """Take the best eligible run of the queue for this worker: highest priority, then oldest. None if there is none."""
-    while True:
+    """Take the best eligible run of the queue for this worker: highest priority, then first in line.
+
+    None if there is none, or if the worker's node is drained. The UPDATE itself asks that too, so a drain that is there
+    when it runs is obeyed, whatever the worker has heard.
+    """
+    node = node_of(worker)
+    while not is_drained(node):
         with transaction.atomic():
             run_id = best_waiting(queue)
             if run_id is None:
                 return None
-            if change(run_id, transitions.CLAIM, why=worker, **claim_values(worker)):
+            if change(run_id, transitions.CLAIM, why=worker, only_if=not_drained(node), **claim_values(worker)):
                 run = Run.objects.select_related("project", "round").get(pk=run_id)
                 Attempt.objects.create(run=run, number=run.attempt, worker=worker)
                 return run
+    return None
+
+
+def is_drained(node: str) -> bool:
+    return Drain.objects.filter(node=node).exists()
+
+
+def not_drained(node: str) -> Q:
+    return Q(~Exists(Drain.objects.filter(node=Value(node))))
 
 
 def best_waiting(queue: str) -> UUID | None:
     """The run to claim, its row locked; rows that another worker is just claiming are skipped, not waited for."""
-    waiting = Run.objects.filter(queue=queue, state=RunState.QUEUED).order_by("-priority", "created_at", "id")
+    waiting = Run.objects.filter(queue=queue, state=RunState.QUEUED).order_by("-priority", "place", "id")
     if connection.features.has_select_for_update_skip_locked:
         waiting = waiting.select_for_update(skip_locked=True)
     return waiting.values_list("pk", flat=True).first()

@@ -234,6 +234,7 @@ def launch(
     priority: int = 0,
     numerics: Mapping[str, Any] | None = None,
     accept_leaks: str = "",
+    cloned_from: Run | None = None,
 ) -> Run:
     """Queue a run of this stage; inputs that are not named take their default or are frozen now.
 
@@ -262,6 +263,7 @@ def launch(
             priority=priority,
             numerics=numerics,
             make_tasks=make_tasks,
+            cloned_from=cloned_from,
         )
 
 

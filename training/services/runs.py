@@ -6,7 +6,6 @@ A worker's side is in `claims`, `recording` and `publishing`.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -21,6 +20,7 @@ from annotation.services.audit import Actor, account_of
 from training.canonical import canonical_json
 from training.errors import RunError, config_words
 from training.inputs import STAGE_INPUTS, TRAINED_ON, Wanted, rows_read
+from training.machine import usable_cores
 from training.models import ENDED, Model, Queue, Round, Run, RunInput, RunState, Snapshot, Stage
 from training.rlhf.config import ConfigError, config_from_dict, numerics_from_dict
 from training.selectors.lineage import erased_behind
@@ -51,6 +51,7 @@ def run_create(
     numerics: Mapping[str, Any] | None = None,
     then: Mapping[str, Any] | None = None,
     queue: str = Queue.GPU,
+    cloned_from: Run | None = None,
 ) -> Run:
     """Put a run in the queue. Raises RunError in words for a config or inputs that the stage can't use."""
     full_config = check_config(stage, config)
@@ -69,10 +70,12 @@ def run_create(
         queue=queue,
         priority=priority,
         then=dict(then or {}),
+        cloned_from=cloned_from,
         created_by=account_of(by),
     )
     RunInput.objects.bulk_create(input_row(run, item, value) for item, value in inputs.items())
-    audit.record(project=project, by=by, verb="run.create", target=run, stage=stage, name=run.name)
+    copied = {"cloned_from": str(cloned_from.pk)} if cloned_from else {}
+    audit.record(project=project, by=by, verb="run.create", target=run, stage=stage, name=run.name, **copied)
     wake_after_commit(queue)
     return run
 
@@ -92,13 +95,6 @@ def fix_numerics(asked: Mapping[str, Any]) -> dict[str, Any]:
         return asdict(numerics_from_dict({"device": "auto", "threads": threads, **asked}))
     except ConfigError as error:
         raise RunError(_("The numerics can't be used: %(error)s.") % {"error": config_words(error)}) from None
-
-
-def usable_cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
 
 
 def check_seed(seed: int) -> int:

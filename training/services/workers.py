@@ -1,38 +1,55 @@
-"""Workers tell of themselves here: who they are, when they were last seen, what they run."""
+"""Workers tell of themselves here: who they are, when they were last seen; and people drain them."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-import subprocess
+from collections.abc import Sequence
 from datetime import timedelta
-from functools import cache
-from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Value
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
-from training.models import Run, RunState, Worker
+from annotation.services import audit
+from annotation.services.audit import Actor, account_of
+from training import machine
+from training.errors import RunError
+from training.models import Drain, DrainHow, Run, RunState, Worker, node_of
+from training.selectors.workers import IDLE_SECONDS, free_slots, workers_there
+from training.services.wake import wake_after_commit
 
 SEEN_SECONDS = 10.0  # how often a worker says that it is there
-IDLE_SECONDS = 45  # silent for longer: not counted on
+DRAIN_SECONDS = 2.0  # how often it asks whether it is drained
 FORGET_DAYS = 2
 
+__all__ = ["DRAIN_SECONDS", "IDLE_SECONDS", "SEEN_SECONDS"]
 
-def worker_seen(*, name: str, queue: str, run_id: UUID | None) -> None:
-    """Say that this worker is there, and what it runs."""
+
+def worker_seen(*, name: str, queues: Sequence[str], slots: int) -> None:
+    """Say that this worker is there, and how its machine is doing."""
+    whole, used = machine.memory()
+    gpus = machine.gpus() if "default" not in queues else []
+    lively = {
+        "seen_at": Now(),
+        "memory_bytes": whole,
+        "memory_used_bytes": used,
+        "gpu_memory_bytes": sum(gpu.memory_bytes for gpu in gpus),
+        "gpu_memory_used_bytes": sum(gpu.used_bytes for gpu in gpus),
+    }
     Worker.objects.update_or_create(
         name=name,
-        defaults={"seen_at": Now(), "run_id": run_id},
-        create_defaults={
+        defaults=lively,
+        create_defaults=lively
+        | {
+            "node": node_of(name),
             "host": socket.gethostname()[:120],
-            "queue": queue,
-            "device": device_name()[:120],
-            "version": version(),
+            "queues": ",".join(queues)[:200],
+            "slots": slots,
+            "device": machine.device_name(gpus)[:120],
+            "threads": machine.usable_cores(),
+            "version": machine.version(),
             "started_at": Now(),
-            "seen_at": Now(),
-            "run_id": run_id,
         },
     )
 
@@ -46,29 +63,40 @@ def forget_old_workers() -> None:
 
 
 def queues_to_wake() -> list[str]:
-    """Queues with waiting runs and a worker that is there and idle."""
+    """Queues with waiting runs and a worker that is there, has a free slot and is not drained."""
     waiting = set(Run.objects.filter(state=RunState.QUEUED).values_list("queue", flat=True).distinct())
-    lately = Now() - Value(timedelta(seconds=IDLE_SECONDS))
-    idle = set(Worker.objects.filter(run=None, seen_at__gte=lately).values_list("queue", flat=True).distinct())
-    return sorted(waiting & idle)
+    if not waiting:
+        return []
+    there = workers_there()
+    return sorted(queue for queue in waiting if free_slots(there, queue))
 
 
-@cache
-def device_name() -> str:
-    """The GPU's name if the driver's own tool finds one, else cpu. Asked without torch, which workers do not load."""
-    tool = shutil.which("nvidia-smi")
-    if not tool:
-        return "cpu"
-    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return "cpu"
-    names = [line.strip() for line in found.splitlines() if line.strip()]
-    return f"{len(names)} x {names[0]}" if len(names) > 1 else (names[0] if names else "cpu")
+@transaction.atomic
+def worker_drain(*, node: str, how: str, by: Actor, why: str = "") -> Drain:
+    """Let a node take nothing new, until `worker_undrain`; draining twice changes the how. Raises RunError."""
+    if how not in DrainHow.values:
+        raise RunError(_("Say what becomes of the runs that it has: finish, or hand_back."))
+    if not Worker.objects.filter(node=node).exists() and not Drain.objects.filter(node=node).exists():
+        raise RunError(_("No worker of this name was seen lately."))
+    drain, _made = Drain.objects.update_or_create(
+        node=node, defaults={"how": how, "by": account_of(by), "why": why.strip()[:200]}
+    )
+    audit.record(project=None, by=by, verb="worker.drain", target=drain, node=node, how=how, why=drain.why)
+    return drain
 
 
-@cache
-def version() -> str:
-    """What is installed here, so that the workers page shows one that was not deployed."""
-    return os.environ.get("PLACKETT_VERSION", "0.1.0")[:40]
+@transaction.atomic
+def worker_undrain(*, node: str, by: Actor) -> None:
+    """Let a node take runs again. Doing it twice is doing it once."""
+    drain = Drain.objects.filter(node=node).first()
+    if drain is None:
+        return
+    audit.record(project=None, by=by, verb="worker.undrain", target=drain, node=node)
+    drain.delete()
+    for queue in sorted({name for worker in Worker.objects.filter(node=node) for name in worker.queue_names}):
+        wake_after_commit(queue)
+
+
+def drained_how(name: str) -> str:
+    """How this worker's node is drained; empty where it is not."""
+    return Drain.objects.filter(node=node_of(name)).values_list("how", flat=True).first() or ""

@@ -17,6 +17,7 @@ from config.env import (
     env_int,
     env_list,
     env_path,
+    env_seconds_by_name,
     env_str,
     postgresql_database,
     sqlite_database,
@@ -163,6 +164,8 @@ RUN_MAX_LOST = env_int("RUN_MAX_LOST", default=3, minimum=0, maximum=100)
 RUN_THREADS = env_int("RUN_THREADS", default=0, minimum=0, maximum=1024)  # 0 = the machine's cores
 RUN_STOP_SECONDS = env_int("RUN_STOP_SECONDS", default=30, minimum=1, maximum=3600)  # to save in, before a kill
 RUN_SILENT_SECONDS = env_int("RUN_SILENT_SECONDS", default=900, minimum=5, maximum=86_400)  # no event: it hangs
+STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "rloo", "sample", "evaluate")
+RUN_SILENT_STAGES = env_seconds_by_name("RUN_SILENT_STAGES", STAGES)  # other times for some stages: ppo=1800
 LABEL_LEASE_SECONDS = env_int("LABEL_LEASE_SECONDS", default=30 * 60, minimum=5, maximum=7 * 24 * 3600)
 
 # The demo project (`demo/`)

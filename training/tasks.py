@@ -14,6 +14,7 @@ from django.db import DatabaseError, connection
 
 from training.files import clear_aside
 from training.services.claims import reap_lost_leases, run_claim
+from training.services.publishing import clear_finished_runs
 from training.services.wake import wake
 from training.services.workers import (
     SEEN_SECONDS,
@@ -50,6 +51,7 @@ def sweep() -> None:
     reap_lost_leases()
     forget_old_workers()
     clear_aside()
+    clear_finished_runs()
     for queue in queues_to_wake():
         wake(queue)
 

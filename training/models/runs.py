@@ -106,7 +106,10 @@ class Run(models.Model):
         help_text="What it published: a model's folder, answers, a report",
     )
     reason = models.CharField(
-        max_length=24, blank=True, default="", help_text="Why it failed: data, config, numerics, memory, crash, lost"
+        max_length=24,
+        blank=True,
+        default="",
+        help_text="Why it failed: data, config, numerics, memory, disk, crash, lost",
     )
     message = models.TextField(blank=True, default="", help_text="The same in words for the person who reads the page")
 
@@ -200,6 +203,11 @@ class Checkpoint(models.Model):
     attempt = models.PositiveIntegerField()
     step = models.PositiveIntegerField()
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="checkpoints")
+    metric = models.CharField(max_length=120, blank=True, default="", help_text="By which the best one is chosen")
+    value = models.FloatField(null=True, blank=True, help_text="Of that metric at this step")
+    problem = models.CharField(
+        max_length=200, blank=True, default="", help_text="Why it was passed over when it was to be resumed from"
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

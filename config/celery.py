@@ -40,7 +40,7 @@ app.autodiscover_tasks()
 def periodic(task: str, seconds: float) -> dict[str, Any]:
     """Return a beat entry whose messages lapse, so that a queue nobody reads does not fill up with them.
 
-    After so long that clocks may be minutes apart: beat writes the time by its host's, and a worker reads it by its own.
+    After so long that clocks may be minutes apart: beat writes the time by its host's, a worker reads it by its own.
     """
     return {"task": task, "schedule": seconds, "options": {"expires": LAPSE_SECONDS, "queue": "default"}}
 

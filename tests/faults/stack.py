@@ -1,4 +1,4 @@
-"""The product's own processes, to kill: web server, default worker with its beat, GPU worker, and the cores below it."""
+"""The product's own processes, to kill: web server, default worker with its beat, GPU worker, and its cores."""
 
 from __future__ import annotations
 

@@ -185,5 +185,5 @@ def test_a_parent_model_changed_under_a_run_is_refused_before_the_first_step(
     given = json.loads(launcher.lay_out(claimed).run_json.read_text())
     Workspace.open(given).verify_inputs()
     flipped(files.path_of(base.artifact) / "model.safetensors")
-    with pytest.raises(DataError, match="the input policy at .* its hash differs"):
+    with pytest.raises(DataError, match=r"the input policy at .* its hash differs"):
         Workspace.open(given).verify_inputs()

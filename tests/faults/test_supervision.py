@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,13 @@ def test_a_process_s_computing_is_measured() -> None:
 
 # A worker that is frozen: its core ends by itself, since nothing comes through the pipe any more
 
-WATCHED = "import time; from training.rlhf.__main__ import watch_lifeline; watch_lifeline(); print('up', flush=True); time.sleep(60)"
+WATCHED = """
+import time
+from training.rlhf.__main__ import watch_lifeline
+watch_lifeline()
+print("up", flush=True)
+time.sleep(60)
+"""
 
 
 def watched(seconds: str) -> tuple[subprocess.Popen[str], int]:
@@ -132,7 +139,7 @@ def test_the_worker_keeps_its_core_alive(run: Run, fake_core: Any, settings: Any
     monkeypatch.setattr(supervisor.Core, "keep_alive", lambda core: told.append(time.monotonic()))
     fake_core("started", "sleep:2", f"exit:{EXIT_UNWATCHED}")
     after = carry_out()
-    assert len(told) >= 2 and max(b - a for a, b in zip(told, told[1:], strict=False)) < 2
+    assert len(told) >= 2 and max(b - a for a, b in pairwise(told)) < 2
     assert (after.state, after.lost_count) == ("queued", 1)
     assert "had not extended its lease in time" in after.message
 

@@ -84,6 +84,8 @@ def run_sides(options: argparse.Namespace) -> int:
     try:
         return max(side.wait() for side in sides)
     except KeyboardInterrupt:
+        for side in sides:  # Ctrl-C in a terminal has reached them too; a signal to us alone has not
+            side.terminate()
         print("Stopped; --resume goes on from here.", flush=True)
         return max(side.wait() for side in sides) or 1
 

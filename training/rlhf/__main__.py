@@ -168,7 +168,8 @@ def memory_words(on_gpu: bool, config: Any) -> str:
     lower = "lower " + " or ".join(found or names[:1])
     if getattr(config, "gradient_checkpointing", True) is False:
         lower += ", turn on gradient_checkpointing"
-    return f"{'the GPU ran out of memory' if on_gpu else 'memory ran out'}; {lower}, or use a smaller model or a larger machine"
+    ran_out = "the GPU ran out of memory" if on_gpu else "memory ran out"
+    return f"{ran_out}; {lower}, or use a smaller model or a larger machine"
 
 
 def dump_stacks_on_signal() -> None:

@@ -160,8 +160,8 @@ def check_snapshot(snapshot: Snapshot) -> None:
     for tensor in snapshot.tensors.values():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise NumericsError(
-                f"the weights were no longer finite at step {snapshot.step}, so they were not saved; lower the learning "
-                "rate, or compute in float32, and retry from the last checkpoint"
+                f"the weights were no longer finite at step {snapshot.step}, so they were not saved; lower the "
+                "learning rate, or compute in float32, and retry from the last checkpoint"
             )
 
 

@@ -76,7 +76,7 @@ class Watch:
             self.best_value = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Without the best value: which checkpoints were saved hangs on the clock, and a checkpoint's bytes must not."""
+        """Without the best value: which checkpoints were saved hangs on the clock; a checkpoint's bytes must not."""
         return {"first": self.first, "high_losses": self.high_losses, "high_kls": self.high_kls}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

@@ -227,9 +227,9 @@ def superfluous(
     if resume is not None:
         kept.add(resume.pk)
     best = best_metric(stage, config)
-    measured = [one for one in newest if best and one.metric == best[0] and one.value is not None]
+    measured = {one.pk: one.value for one in newest if best and one.metric == best[0] and one.value is not None}
     if best and measured:
-        kept.add((max if best[1] == "highest" else min)(measured, key=lambda one: one.value).pk)
+        kept.add((max if best[1] == "highest" else min)(measured, key=measured.__getitem__))
     return [checkpoint for checkpoint in whole if checkpoint.pk not in kept]
 
 

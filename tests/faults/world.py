@@ -25,15 +25,15 @@ STAGES = ("pretrain", "sft", "sample", "reward", "ppo")
 CLOCK = ("tokens_per_second", "seconds")
 RUN_SECONDS = 180.0  # until a run that is to end is given up
 
-TRAIN = {"learning_rate": 1e-3, "epochs": 1000, "eval_every": 100, "checkpoint_every_steps": 10, "batch_size": 4}
+TRAIN = {"learning_rate": 1e-3, "epochs": 1000, "eval_every": 50, "checkpoint_every_steps": 10, "batch_size": 4}
 CONFIGS: dict[str, dict[str, Any]] = {
     "pretrain": TRAIN
     | {"vocab_size": 300, "hidden_size": 16, "layers": 1, "heads": 2, "context_length": 128}
-    | {"max_steps": 400, "sample_every": 100},
-    "sft": TRAIN | {"max_steps": 300, "sample_every": 100, "sample_count": 2, "max_new_tokens": 8},
+    | {"max_steps": 200, "sample_every": 50},
+    "sft": TRAIN | {"max_steps": 150, "sample_every": 50, "sample_count": 2, "max_new_tokens": 8},
     "sample": {"samples_per_prompt": 3, "max_new_tokens": 24, "batch_tokens": 40, "checkpoint_every_steps": 2},
-    "reward": TRAIN | {"max_steps": 300},
-    "ppo": {"total_updates": 40, "rollouts_per_update": 8, "minibatch_size": 4, "max_new_tokens": 12}
+    "reward": TRAIN | {"max_steps": 150},
+    "ppo": {"total_updates": 30, "rollouts_per_update": 8, "minibatch_size": 4, "max_new_tokens": 12}
     | {"learning_rate": 1e-4, "eval_every": 20, "sample_every": 10, "sample_count": 2, "checkpoint_every_steps": 3},
 }
 

@@ -168,6 +168,12 @@ STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "rloo", "sample", "evaluate
 RUN_SILENT_STAGES = env_seconds_by_name("RUN_SILENT_STAGES", STAGES)  # other times for some stages: ppo=1800
 LABEL_LEASE_SECONDS = env_int("LABEL_LEASE_SECONDS", default=30 * 60, minimum=5, maximum=7 * 24 * 3600)
 
+if DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    # A worker that is frozen, or cut off, in the middle of a transaction would hold its run's row for ever, and nobody
+    # could take the run back: PostgreSQL ends a transaction that says nothing for so long.
+    idle = f"-c idle_in_transaction_session_timeout={2 * RUN_LEASE_SECONDS}s"
+    DATABASES["default"]["OPTIONS"].setdefault("options", idle)
+
 # The demo project (`demo/`)
 DEMO_SEED = env_int("DEMO_SEED", default=7, minimum=0, maximum=2**31)
 DEMO_SHORT = env_bool("DEMO_SHORT", default=False)  # only run through, in about a minute

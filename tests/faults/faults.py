@@ -14,8 +14,8 @@ from typing import Any
 from config.celery import app
 from tests.faults.servers import PostgreSQL, Redis, until
 from tests.faults.stack import LEASE_SECONDS
-from tests.faults.world import STAGES, DidNotHold, World, check, hold, patiently, state_of
-from training.models import ENDED, Attempt, MetricChunk, Run, RunState, Worker
+from tests.faults.world import STAGES, World, check, hold, patiently, state_of
+from training.models import ENDED, Attempt, MetricChunk, Run, Worker
 
 TARGETS = ("core", "worker", "core and worker", "web server", "everything")
 MOST_KILLS_A_RUN = 5
@@ -264,10 +264,6 @@ def clock_off(seconds: int) -> Callable[[Scene, int], int]:
     return do
 
 
-class Skipped(Exception):
-    """What this machine lacks for a fault."""
-
-
 SAME = "the same weights, bit for bit; metrics and samples without gap or double; nothing left running"
 
 
@@ -311,4 +307,3 @@ ON_SQLITE = [
     ),
 ]  # fmt: skip
 ALL = [*KILLS, *AROUND, *ON_SQLITE]
-__all__ = ["ALL", "DidNotHold", "Fault", "RunState", "Scene", "Skipped"]

@@ -9,14 +9,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from django.db import connection
 
 from config.env import BadSetting, env_seconds_by_name
+from tests.training.test_claims import let_lease_run_out
 from tests.training.test_supervisor import carry_out
 from training import memory, supervisor
 from training.models import Attempt, Run, RunLine
 from training.rlhf.__main__ import EXIT_UNWATCHED, explain
 from training.rlhf.config import config_from_dict
+from training.services.claims import reap_lost_leases, run_claim
 from training.supervisor import silence_words
 
 services = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
@@ -143,6 +147,30 @@ def test_the_worker_keeps_its_core_alive(run: Run, fake_core: Any, settings: Any
     assert len(told) >= 2
     assert (after.state, after.lost_count) == ("queued", 1)
     assert "had not extended its lease in time" in after.message
+
+
+@marked
+def test_a_worker_frozen_in_the_middle_of_a_transaction_does_not_keep_its_run(run: Run) -> None:
+    """It holds the run's row; PostgreSQL ends its transaction, and the reaper, which waits for the row, goes on."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no rows to lock")
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        assert cursor.fetchone() == ("1min",), "twice the lease"
+    assert run_claim(queue="gpu", worker="frozen") is not None
+    let_lease_run_out(run)
+    known = connection.settings_dict
+    frozen = psycopg.connect(
+        host=known["HOST"], port=known["PORT"], user=known["USER"], password=known["PASSWORD"], dbname=known["NAME"]
+    )
+    frozen.execute("SET idle_in_transaction_session_timeout = '300ms'")
+    frozen.execute("UPDATE training_run SET seed = 1 WHERE id = %s", [run.pk])
+    assert reap_lost_leases() == 1
+    run.refresh_from_db()
+    assert (run.state, run.seed) == ("queued", 0)
+    with pytest.raises(psycopg.Error):
+        frozen.commit()
+    frozen.close()
 
 
 # Memory

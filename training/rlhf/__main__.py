@@ -174,7 +174,7 @@ def memory_words(on_gpu: bool, config: Any) -> str:
 
 def dump_stacks_on_signal() -> None:
     """SIGUSR1 writes where every thread is to the log: asked for before a core that hangs is killed."""
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    faulthandler.register(signal.SIGUSR1, file=sys.__stderr__, all_threads=True)
 
 
 def watch_lifeline() -> None:

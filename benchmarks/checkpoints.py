@@ -70,7 +70,7 @@ def carry_out(folder: Path, name: str, every: int, options: argparse.Namespace) 
         "batch_size": options.batch_size,
         "max_steps": options.steps,
         "epochs": 1000,
-        "vocab_size": 512,
+        "vocab_size": 280,
         "eval_every": 0,
         "best_checkpoint": "none",
         "checkpoint_every_seconds": 0,

@@ -59,6 +59,12 @@ def state_of(run: Run) -> Run:
     return patiently(lambda: Run.objects.get(pk=run.pk))
 
 
+def seconds_of(run: Run) -> float:
+    """From its first claim to its end."""
+    assert run.started_at and run.ended_at
+    return (run.ended_at - run.started_at).total_seconds()
+
+
 @dataclass(frozen=True)
 class Ended:
     """What a run came to, for comparing."""
@@ -129,8 +135,7 @@ class World:
         """The run of this stage that is left alone."""
         self.inputs[stage] = inputs
         run = self.until_ended(self.launch(stage))
-        assert run.started_at and run.ended_at
-        self.seconds[stage] = (run.ended_at - run.started_at).total_seconds()
+        self.seconds[stage] = seconds_of(run)
         self.untouched[stage] = Ended.of(run)
         if not self.untouched[stage].sha256:
             raise DidNotHold(f"the {stage} run left nothing behind")

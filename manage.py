@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The one door: `python3 manage.py up`, `test`, `lint`, and Django's own commands.
+"""The one door: `python3 manage.py up`, `test`, `lint`, `faults`, and Django's own commands.
 
 Standard library only, and readable by old Pythons, until config.bootstrap has found or made the environment.
 """
@@ -28,6 +28,8 @@ def main() -> None:
         from config import linting
 
         sys.exit(linting.main(sys.argv[2:]))
+    if sys.argv[1:2] == ["faults"]:  # on databases of its own, so not with the settings of this installation
+        os.execv(sys.executable, [sys.executable, "-m", "tests.faults", *sys.argv[2:]])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # `test` has its own
     from django.core.management import execute_from_command_line
 

@@ -33,11 +33,11 @@ NEEDS = {
     "up": RUNTIME,
     "demo": RUNTIME,
     "bench": RUNTIME,
-    "faults": RUNTIME,
+    "faults": DEVELOPMENT,
     "test": DEVELOPMENT,
     "lint": DEVELOPMENT,
 }
-WRITES_DATA = {"up", "demo", "bench", "faults", "migrate"}
+WRITES_DATA = {"up", "demo", "bench", "migrate"}
 NEWEST_PYTHON = (3, 14)
 # What an installation takes with the CPU build of torch, and with the CUDA build, rounded up.
 INSTALL_GIB_CPU = 3.0

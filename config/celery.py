@@ -14,6 +14,7 @@ SWEEP_SECONDS = 5.0
 DELIVER_SECONDS = 5.0
 TIDY_SECONDS = 3600.0
 DEMO_SECONDS = 3.0
+LAPSE_SECONDS = 900.0
 
 app = Celery("plackett")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -39,8 +40,11 @@ app.autodiscover_tasks()
 
 
 def periodic(task: str, seconds: float) -> dict[str, Any]:
-    """Return a beat entry whose messages lapse, so that a queue nobody reads does not fill up with them."""
-    return {"task": task, "schedule": seconds, "options": {"expires": seconds, "queue": "default"}}
+    """Return a beat entry whose messages lapse, so that a queue nobody reads does not fill up with them.
+
+    After so long that clocks may be minutes apart: beat writes the time by its host's, a worker reads it by its own.
+    """
+    return {"task": task, "schedule": seconds, "options": {"expires": LAPSE_SECONDS, "queue": "default"}}
 
 
 app.conf.beat_schedule = {

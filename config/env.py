@@ -50,6 +50,17 @@ def env_list(name: str, default: list[str]) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()] if value else default
 
 
+def env_seconds_by_name(name: str, names: tuple[str, ...]) -> dict[str, int]:
+    """`ppo=1800,sample=600` as numbers; each name must be one of `names`."""
+    found: dict[str, int] = {}
+    for part in env_list(name, []):
+        key, _, value = part.partition("=")
+        if key.strip() not in names or not value.strip().isdigit() or not int(value):
+            raise BadSetting(name, f"has {part!r}", f"Write {names[0]}=1800, say; the names are {', '.join(names)}.")
+        found[key.strip()] = int(value)
+    return found
+
+
 def env_path(name: str, default: Path) -> Path:
     value = env_str(name)
     return Path(value).expanduser().resolve() if value else default

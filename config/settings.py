@@ -20,6 +20,7 @@ from config.env import (
     env_list,
     env_networks,
     env_path,
+    env_seconds_by_name,
     env_str,
     env_url,
     postgresql_database,
@@ -168,6 +169,8 @@ RUN_THREADS = env_int("RUN_THREADS", default=0, minimum=0, maximum=1024)  # 0 = 
 RUN_STOP_SECONDS = env_int("RUN_STOP_SECONDS", default=30, minimum=1, maximum=3600)  # to save in, before a kill
 RUN_STUCK_MINUTES = env_int("RUN_STUCK_MINUTES", default=10, minimum=1, maximum=10_080)  # waiting in vain: tell people
 RUN_SILENT_SECONDS = env_int("RUN_SILENT_SECONDS", default=900, minimum=5, maximum=86_400)  # no event: it hangs
+STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "rloo", "sample", "evaluate")
+RUN_SILENT_STAGES = env_seconds_by_name("RUN_SILENT_STAGES", STAGES)  # other times for some stages: ppo=1800
 LABEL_LEASE_SECONDS = env_int("LABEL_LEASE_SECONDS", default=30 * 60, minimum=5, maximum=7 * 24 * 3600)
 
 # Notices. No mail goes out unless EMAIL_HOST is set; links in mails and webhooks need PUBLIC_URL.
@@ -181,6 +184,12 @@ EMAIL_TIMEOUT = env_int("EMAIL_TIMEOUT_SECONDS", default=10, minimum=1, maximum=
 DEFAULT_FROM_EMAIL = env_email("EMAIL_FROM", needed_by="EMAIL_HOST" if EMAIL_HOST else "")
 # Networks of your own that webhooks may reach, such as 10.20.0.0/16. Without it only public addresses are reached.
 WEBHOOK_NETWORKS = env_networks("WEBHOOK_NETWORKS", local=not PRODUCTION)
+
+if DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    # A worker that is frozen, or cut off, in the middle of a transaction would hold its run's row for ever, and nobody
+    # could take the run back: PostgreSQL ends a transaction that says nothing for so long.
+    idle = f"-c idle_in_transaction_session_timeout={2 * RUN_LEASE_SECONDS}s"
+    DATABASES["default"]["OPTIONS"].setdefault("options", idle)
 
 # The demo project (`demo/`)
 DEMO_SEED = env_int("DEMO_SEED", default=7, minimum=0, maximum=2**31)

@@ -41,8 +41,25 @@ HELP = (  # of the stages and of their settings, in training/rlhf/config.py
     ),
     _("Hold the weights under the adapters in 4 bits (QLoRA, arXiv:2305.14314). Needs a GPU and bitsandbytes."),
     _("Save a checkpoint each so many steps; 0 leaves it to the clock."),
-    _("Save a checkpoint each so many seconds; 0 leaves it to the steps."),
-    _("Newest checkpoints of this attempt that are kept."),
+    _(
+        "Save a checkpoint each so many seconds too; 0 leaves it to the steps. It is written beside training, and "
+        "changes no result."
+    ),
+    _("Newest checkpoints that are kept; an older one goes when a newer one is safe."),
+    _(
+        "Beside the newest, the checkpoint with the best value of a metric is kept, to go back to: auto takes the "
+        "stage's own (the validation loss; a reward model's accuracy; the score of held-out prompts), none keeps "
+        "none, and lowest or highest with a metric's name chooses another, such as highest value/explained_variance."
+    ),
+    _(
+        "Stop the run as failed when the training loss stays above this many times what it began with (taken as 1 at "
+        "least) for 3 steps in a row; 0 never. The last checkpoint is kept."
+    ),
+    _(
+        "Stop the run as failed when the mean KL to the reference stays above this many nats a token for 3 updates in"
+        " a row, which no useful policy reaches; 0 never. The last checkpoint is kept."
+    ),
+    _("Save what has been sampled each so many batches; 0 leaves it to the clock."),
     _("Evaluate on the validation rows each so many steps (and at the end); 0 only at the end."),
     _("Validation rows used at most; the first so many, always the same."),
     _("Tokens in the vocabulary: 256 bytes, 5 control tokens, and what the BPE learns."),
@@ -233,6 +250,7 @@ OUTCOMES = (  # of an attempt at a run
 )
 
 REFUSALS = (  # of a setting, in training/rlhf/config.py
+    _("%(name)s must be auto, none, or lowest or highest and a metric's name, got %(value)r"),
     _("%(name)s must be a multiple of twice the heads (%(limit)s), got %(value)s"),
     _("%(name)s must be at most rollouts_per_update (%(limit)s), got %(value)s"),
     _("%(name)s must be false without adapters (lora_rank is 0), got %(value)s"),

@@ -63,6 +63,7 @@ def lay_out(run: Run) -> Layout:
         "resume": {"path": str(files.checkpoint_path(resume)), "sha256": resume.artifact.sha256} if resume else None,
         "output": str(folder),
         "numerics": run.numerics,
+        "supervised": True,
     }
     layout = Layout(folder, resume, tuple(unusable))
     layout.run_json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -71,16 +72,29 @@ def lay_out(run: Run) -> Layout:
 
 def newest_checkpoint(run: Run) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint whose files are what their hash says, and what was wrong with newer ones."""
-    unusable = []
+    unusable: list[Checkpoint] = []
+    chosen = None
     for checkpoint in run.checkpoints.filter(set_aside=False).select_related("artifact").order_by("-step", "-attempt"):
-        what = f"The checkpoint at step {checkpoint.step}"
-        try:
-            files.verify(files.checkpoint_path(checkpoint), checkpoint.artifact.sha256, what)
-        except FileStoreError:
-            unusable.append(f"{what} is gone or damaged; an older one is used.")
-            continue
-        return checkpoint, unusable
-    return None, unusable
+        problem = problem_of(checkpoint)
+        if problem != checkpoint.problem:  # a disk that was away may be back
+            Checkpoint.objects.filter(pk=checkpoint.pk).update(problem=problem)
+        if not problem:
+            chosen = checkpoint
+            break
+        unusable.append(checkpoint)
+    instead = f"the one at step {chosen.step} is used" if chosen else "no other is there, so the run begins anew"
+    return chosen, [f"The checkpoint at step {found.step} is gone or damaged; {instead}." for found in unusable]
+
+
+def problem_of(checkpoint: Checkpoint) -> str:
+    """What is wrong with its files; empty where they are what their hash says."""
+    try:
+        files.verify(files.checkpoint_path(checkpoint), checkpoint.artifact.sha256, "The checkpoint")
+    except FileStoreError as error:
+        return error.message[:200]
+    except OSError as error:
+        return f"The checkpoint can't be read: {error.strerror}."[:200]
+    return ""
 
 
 def resolve_inputs(run: Run, folder: Path) -> dict[str, dict[str, str]]:
@@ -166,12 +180,17 @@ class Core:
     @classmethod
     def start(cls, command: list[str], log: Path, environment: dict[str, str]) -> Core:
         read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)  # a core that reads nothing must not hold up its watcher
         try:
             with log.open("ab") as output:
                 process = subprocess.Popen(
                     command,
                     cwd=settings.BASE_DIR,
-                    env=environment | {"PLACKETT_LIFELINE_FD": str(read_end)},
+                    env=environment
+                    | {
+                        "PLACKETT_LIFELINE_FD": str(read_end),
+                        "PLACKETT_LIFELINE_SECONDS": str(settings.RUN_LEASE_SECONDS),
+                    },
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -196,6 +215,16 @@ class Core:
 
     def ask_to_stop(self) -> None:
         self.signal(signal.SIGTERM)
+
+    def ask_where_it_is(self) -> None:
+        """Have it write the stacks of its threads to its log."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            self.process.send_signal(signal.SIGUSR1)
+
+    def keep_alive(self) -> None:
+        """Tell it that the lease holds for another while; without that it ends by itself."""
+        with contextlib.suppress(OSError):
+            os.write(self.lifeline, b".")
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)

@@ -21,7 +21,7 @@ from annotation.errors import PlackettError
 from training.events import Event, EventFile
 from training.files import FileStoreError
 from training.launcher import Core, Layout, lay_out, log_tail
-from training.memory import MemoryWatch
+from training.memory import MemoryWatch, processor_seconds
 from training.models import Run, RunState
 from training.services.claims import (
     Fence,
@@ -32,7 +32,7 @@ from training.services.claims import (
     run_state,
 )
 from training.services.publishing import run_cancelled, run_fail, run_succeed
-from training.services.recording import run_record, run_say
+from training.services.recording import run_prune_checkpoints, run_record, run_say
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,12 @@ LARGEST_BATCH = 5000  # events held back while the database is away; more stay i
 
 # Signals that end a process from outside, through no fault of the run: it is tried again.
 OUTSIDE_SIGNALS = {-1: "SIGHUP", -2: "SIGINT", -9: "SIGKILL", -15: "SIGTERM"}
-REASONS = frozenset({"data", "config", "numerics", "memory", "crash"})
+REASONS = frozenset({"data", "config", "numerics", "memory", "disk", "crash"})
+EXIT_DISK = 74
 EXIT_STOPPED = 75
+EXIT_UNWATCHED = 76
+STACK_SECONDS = 1.0  # for a core that hangs to write where it is, before it is killed
+BUSY_SHARE = 0.1  # of a core of the machine: below that, a silent process waits for something
 
 Returned = TypeVar("Returned")
 
@@ -60,6 +64,7 @@ class LeaseWatch(threading.Thread):
         self.finished = threading.Event()
         self.valid_until = time.monotonic() + settings.RUN_LEASE_SECONDS
         self.extend_at = 0.0
+        self.extended: Callable[[], None] = lambda: None
 
     def run(self) -> None:
         try:
@@ -76,6 +81,7 @@ class LeaseWatch(threading.Thread):
                 self.state = run_extend_lease(fence=self.fence)
                 self.valid_until = asked_at + settings.RUN_LEASE_SECONDS
                 self.extend_at = asked_at + settings.RUN_LEASE_SECONDS / 3
+                self.extended()
             else:
                 self.state = run_state(fence=self.fence)
         except LeaseLost:
@@ -119,6 +125,8 @@ class Attempted:
     stop_asked_at: float | None = None
     silent: bool = False
     heard_at: float = field(default_factory=time.monotonic)
+    busy_at_last_word: float = 0.0
+    hung: str = ""
     wrote_at: float = 0.0
 
 
@@ -146,6 +154,7 @@ def attempt_run(run: Run, fence: Fence, watch: LeaseWatch, stopping: threading.E
         persist(watch, partial(run_say, fence=fence, text=words, level="warning"))
     core = Core.of(run, layout)
     here = Attempted(fence, run.stage, layout, core, watch, stopping, MemoryWatch.of(core.process.pid))
+    watch.extended = core.keep_alive
     Deadline(watch, core).start()
     try:
         exit_code = follow(here)
@@ -182,6 +191,7 @@ def hear(here: Attempted, events: list[Event]) -> None:
     here.batch += events
     if events:
         here.heard_at = time.monotonic()
+        here.busy_at_last_word = processor_seconds(here.core.process.pid)
     here.memory.look()
 
 
@@ -198,7 +208,18 @@ def write(here: Attempted, *, patiently: bool) -> None:
         except (OperationalError, InterfaceError):
             connection.close()
             return
+    saved = any(event.kind == "checkpoint" for event in here.batch)
     here.batch = []
+    if saved:
+        prune(here)
+
+
+def prune(here: Attempted) -> None:
+    """Old checkpoints go once newer ones are registered; where the database is away, they go with the next one."""
+    try:
+        run_prune_checkpoints(fence=here.fence, resume=here.layout.resume)
+    except (OperationalError, InterfaceError):
+        connection.close()
 
 
 def steer(here: Attempted) -> None:
@@ -212,9 +233,42 @@ def steer(here: Attempted) -> None:
             here.core.ask_to_stop()
         elif now - here.stop_asked_at >= settings.RUN_STOP_SECONDS:
             here.core.kill()
-    elif now - here.heard_at >= settings.RUN_SILENT_SECONDS:
-        here.silent = True
-        here.core.kill()
+    elif now - here.heard_at >= silent_seconds(here.stage):
+        end_silent(here)
+
+
+def silent_seconds(stage: str) -> float:
+    """How long a core of this stage may say nothing before it is taken to hang."""
+    return float(settings.RUN_SILENT_STAGES.get(stage, settings.RUN_SILENT_SECONDS))
+
+
+def end_silent(here: Attempted) -> None:
+    """Kill a core that said nothing for too long, with what it did meanwhile for the person who reads the page.
+
+    Only what the training loop itself says counts. A heartbeat from a thread of its own would prove that the process
+    lives, which the system tells us anyway, and let one that waits for ever look alive.
+    """
+    if not here.silent:
+        silence = time.monotonic() - here.heard_at
+        busy = processor_seconds(here.core.process.pid) - here.busy_at_last_word
+        here.silent, here.hung = True, silence_words(silence, busy, silent_seconds(here.stage))
+        here.core.ask_where_it_is()
+        time.sleep(STACK_SECONDS)
+    here.core.kill()
+
+
+def silence_words(silence: float, busy: float, limit: float) -> str:
+    said = f"The core said nothing for {minutes(silence)}, so it was ended."
+    if busy >= BUSY_SHARE * silence:
+        return (
+            f"{said} It was computing all the while: if its steps do take so long, give this stage more time than "
+            f"{minutes(limit)} (RUN_SILENT_STAGES), or make its batches smaller."
+        )
+    return f"{said} It used no processor time: it hung, waiting for something. Its log says where."
+
+
+def minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
 def conclude(here: Attempted, exit_code: int) -> None:
@@ -238,10 +292,14 @@ def conclude(here: Attempted, exit_code: int) -> None:
 def conclude_death(here: Attempted, exit_code: int) -> None:
     """The core ended without a word of its own."""
     fence = here.fence
-    if here.silent:
-        minutes = settings.RUN_SILENT_SECONDS / 60
-        message = f"The core said nothing for {minutes:.0f} minutes, so it was ended. Its log may say where it hung."
-        persist(here.watch, lambda: run_fail(fence=fence, reason="crash", message=message))
+    if here.silent:  # a second try from the last checkpoint costs little, and a night less than a person's sleep
+        persist(here.watch, lambda: run_lost(fence=fence, message=here.hung))
+    elif exit_code == EXIT_UNWATCHED:
+        message = "The core ended by itself, because this worker had not extended its lease in time."
+        persist(here.watch, lambda: run_lost(fence=fence, message=message))
+    elif exit_code == EXIT_DISK:
+        message = "The disk is full; free some space where the runs' files are, and retry from the last checkpoint."
+        persist(here.watch, lambda: run_fail(fence=fence, reason="disk", message=message))
     elif words := here.memory.evidence(exit_code):
         persist(here.watch, lambda: run_fail(fence=fence, reason="memory", message=words))
     elif name := OUTSIDE_SIGNALS.get(exit_code):

@@ -18,6 +18,7 @@ from training.services.claims import reap_lost_leases, run_claim
 from training.services.delivery import deliver_due, forget_old_deliveries
 from training.services.jobs import job_claim, jobs_sweep, wake_jobs
 from training.services.notices import notice_stuck_runs
+from training.services.publishing import clear_finished_runs
 from training.services.wake import wake
 from training.services.workers import (
     DRAIN_SECONDS,
@@ -69,6 +70,7 @@ def sweep(task: Any) -> None:
     if jobs_sweep():
         wake_jobs()
     notice_stuck_runs()
+    clear_finished_runs()
     for queue in queues_to_wake():
         wake(queue)
     if task.request.hostname:

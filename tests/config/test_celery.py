@@ -28,7 +28,7 @@ def test_every_task_goes_to_a_queue_that_up_serves() -> None:
 def test_every_periodic_task_exists_and_lapses_when_nobody_takes_it() -> None:
     for entry in app.conf.beat_schedule.values():
         assert entry["task"] in ours()
-        assert entry["options"]["expires"] <= entry["schedule"]
+        assert 300 <= entry["options"]["expires"] <= 3600  # clocks may be minutes apart; a week of them may not pile up
         assert entry["options"]["queue"] == "default"
 
 

@@ -11,6 +11,7 @@ Standard library only, and no cleverness: each word is carried out in turn.
     deaf           ignore SIGTERM             polite      on SIGTERM: stopped, exit 75
     fail:REASON    the failed event, exit 65  exit:N      exit without a word
     kill:N         send oneself signal N      log:TEXT    write to the log
+    grow:M         take M megabytes of memory
     environment    write the environment to environment.json
     child          start a child that outlives this process if nobody ends it
 """
@@ -29,6 +30,7 @@ import time
 from pathlib import Path
 
 step = 0
+held: list[bytearray] = []
 
 
 def main() -> None:
@@ -44,7 +46,8 @@ def main() -> None:
 
 
 def watch_lifeline() -> None:
-    os.read(int(os.environ["PLACKETT_LIFELINE_FD"]), 1)
+    while os.read(int(os.environ["PLACKETT_LIFELINE_FD"]), 4096):
+        pass
     os._exit(1)
 
 
@@ -130,6 +133,10 @@ def fail(output: Path, value: str) -> None:
     sys.exit(65)
 
 
+def grow(output: Path, value: str) -> None:
+    held.append(bytearray(os.urandom(4096)) * (int(value) * 256))
+
+
 def log(output: Path, value: str) -> None:
     print(value, file=sys.stderr, flush=True)
 
@@ -150,6 +157,7 @@ ACTIONS = {
     "exit": lambda output, value: os._exit(int(value)),
     "kill": lambda output, value: os.kill(os.getpid(), int(value)),
     "log": log,
+    "grow": grow,
     "environment": lambda output, value: (output / "environment.json").write_text(json.dumps(dict(os.environ))),
     "child": lambda output, value: (output / "child.pid").write_text(str(subprocess.Popen(["sleep", "1000"]).pid)),
 }

@@ -131,7 +131,10 @@ class Run(models.Model):
         help_text="What it published: a model's folder, answers, a report",
     )
     reason = models.CharField(
-        max_length=24, blank=True, default="", help_text="Why it failed: data, config, numerics, memory, crash, lost"
+        max_length=24,
+        blank=True,
+        default="",
+        help_text="Why it failed: data, config, numerics, memory, disk, crash, lost",
     )
     message = models.TextField(blank=True, default="", help_text="The same in words for the person who reads the page")
 
@@ -227,6 +230,11 @@ class Checkpoint(models.Model):
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="checkpoints")
     set_aside = models.BooleanField(
         default=False, help_text="Someone went back to an earlier one, so no attempt goes on from here by itself"
+    )
+    metric = models.CharField(max_length=120, blank=True, default="", help_text="By which the best one is chosen")
+    value = models.FloatField(null=True, blank=True, help_text="Of that metric at this step")
+    problem = models.CharField(
+        max_length=200, blank=True, default="", help_text="Why it was passed over when it was to be resumed from"
     )
     created_at = models.DateTimeField(default=timezone.now)
 

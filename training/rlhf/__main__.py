@@ -5,16 +5,21 @@ exit 0    finished
      65   failed: the data or the config (nothing to retry before it is changed)
      70   failed: a number is not finite
      71   failed: out of memory
+     74   failed: the disk is full
+     76   ended by itself: whoever watches over this run fell silent for longer than its lease
      1    failed: anything else; the traceback is on stderr
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import faulthandler
 import importlib
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -25,8 +30,10 @@ from typing import Any
 
 from training.rlhf.config import CONFIGS, ConfigError
 
-EXIT_CODES = {"data": 65, "config": 65, "numerics": 70, "memory": 71, "crash": 1}
+EXIT_CODES = {"data": 65, "config": 65, "numerics": 70, "memory": 71, "disk": 74, "crash": 1}
 EXIT_STOPPED = 75
+EXIT_UNWATCHED = 76
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that spin while they wait are six times slower beside one busy neighbour; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     watch_lifeline()
+    dump_stacks_on_signal()
     try:
         run = json.loads(options.config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -95,32 +103,40 @@ def iterate(work: Any) -> None:
         work.metrics(done.step, done.metrics)
         if any_of(work.stop_requested, work.numerics):
             work.stop_requested = True
-        if work.stop_requested or work.checkpoint_due(done.step):
-            work.save_checkpoint(done.step)
         if work.stop_requested:
+            work.save_checkpoint(done.step)
             any_of(True, work.numerics)  # nobody leaves before rank 0 has saved: torchrun would end it
             raise Stopped
+        if work.checkpoint_due(done.step):
+            work.start_checkpoint(done.step)
 
 
 def report_failure(error: BaseException, work: Any, run: dict[str, Any]) -> int:
     """Say what went wrong, as an event where there is a folder for it and on stderr; returns the exit code."""
     traceback.print_exception(error, file=sys.stderr)
-    reason, message = explain(error)
+    reason, message = explain(error, work.config if work is not None else None)
     if work is not None:
-        work.event("failed", reason=reason, message=message)
-    elif isinstance(run.get("output"), str):
-        folder = Path(run["output"])
-        folder.mkdir(parents=True, exist_ok=True)
-        import time
-
-        line = json.dumps({"event": "failed", "time": round(time.time(), 3), "reason": reason, "message": message})
-        with (folder / "events.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        work.saver.wait()  # a checkpoint that is on its way is one to go on from
+    with contextlib.suppress(OSError):  # a full disk: the exit code says it
+        if work is not None:
+            work.event("failed", reason=reason, message=message)
+        elif isinstance(run.get("output"), str):
+            say_failed(Path(run["output"]), reason, message)
     print(message, file=sys.stderr)
     return EXIT_CODES[reason]
 
 
-def explain(error: BaseException) -> tuple[str, str]:
+def say_failed(folder: Path, reason: str, message: str) -> None:
+    """The failed event of a run whose workspace could not be opened."""
+    import time
+
+    folder.mkdir(parents=True, exist_ok=True)
+    line = json.dumps({"event": "failed", "time": round(time.time(), 3), "reason": reason, "message": message})
+    with (folder / "events.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+
+
+def explain(error: BaseException, config: Any = None) -> tuple[str, str]:
     """(reason, sentence) of an error: what happened, and what to do about it."""
     import torch
 
@@ -133,25 +149,51 @@ def explain(error: BaseException) -> tuple[str, str]:
         return "data", text
     if isinstance(error, NumericsError):
         return "numerics", text
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
-        return "memory", "memory ran out; lower micro_batch_tokens, or use a smaller model or a larger machine"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "crash", f"the disk is full; free some space where {error.filename or 'the run writes'} is and retry"
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in text for words in OUT_OF_MEMORY):
+        return "memory", memory_words("CUDA" in text or "CUBLAS" in text, config)
+    if isinstance(error, OSError) and error.errno in FULL:
+        return "disk", f"the disk is full; free some space where {error.filename or 'the run writes'} is and retry"
     if isinstance(error, FileNotFoundError):
         return "data", f"there is no file {error.filename}"
     return "crash", f"the run broke off: {type(error).__name__}: {text or 'no message'}; its log has the details"
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def memory_words(on_gpu: bool, config: Any) -> str:
+    """What to change, by the settings that this stage has and what they were."""
+    names = ("micro_batch_tokens", "generation_batch_tokens", "batch_tokens")
+    found = [f"{name} (now {getattr(config, name)})" for name in names if hasattr(config, name)]
+    lower = "lower " + " or ".join(found or names[:1])
+    if getattr(config, "gradient_checkpointing", True) is False:
+        lower += ", turn on gradient_checkpointing"
+    ran_out = "the GPU ran out of memory" if on_gpu else "memory ran out"
+    return f"{ran_out}; {lower}, or use a smaller model or a larger machine"
+
+
+def dump_stacks_on_signal() -> None:
+    """SIGUSR1 writes where every thread is to the log: asked for before a core that hangs is killed."""
+    faulthandler.register(signal.SIGUSR1, file=sys.__stderr__, all_threads=True)
+
+
 def watch_lifeline() -> None:
-    """End at once when whoever started this run is gone: its end of the pipe closes, and a read sees end-of-file."""
+    """End at once when whoever started this run is gone: its end of the pipe closes, and a read sees end-of-file.
+
+    Where PLACKETT_LIFELINE_SECONDS is set, also when nothing came through the pipe for so long: whoever watches over
+    the run writes to it as long as the lease is theirs, and a watcher that is frozen, not dead, would leave two
+    attempts on one GPU.
+    """
     number = os.environ.get("PLACKETT_LIFELINE_FD")
     if number is None:
         return
+    seconds = float(os.environ.get("PLACKETT_LIFELINE_SECONDS") or 0) or None
 
     def wait_for_end(descriptor: int) -> None:
-        while os.read(descriptor, 4096):
-            pass
-        os._exit(1)
+        while select.select([descriptor], [], [], seconds)[0]:
+            if not os.read(descriptor, 4096):
+                os._exit(1)
+        os._exit(EXIT_UNWATCHED)
 
     threading.Thread(target=wait_for_end, args=(int(number),), daemon=True, name="lifeline").start()
 

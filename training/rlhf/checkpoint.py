@@ -3,25 +3,38 @@
 The state of a stage is a dict of named objects with `state_dict` and `load_state_dict` (a module, an optimiser, a
 cursor). Tensors go to `state.safetensors`, the rest to `state.json`; nothing is pickled, so a checkpoint from elsewhere
 cannot run code. Python writes a float so that it reads back the same, bit for bit.
+
+Saving has two halves: `take_snapshot` copies the state to the CPU's memory between two steps, and `write_checkpoint`
+brings the copy to the disk, which may happen beside the steps that follow (`saving`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
 import shutil
-from collections.abc import Mapping
+import struct
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from training.rlhf.errors import DataError
+from training.rlhf.errors import DataError, NumericsError
+
+FORMAT = 2  # 2 added what the run watches; 1 is still read
+DTYPES = {
+    **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
+    **{torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8"},
+    torch.bool: "BOOL",
+}  # by safetensors' names
+LARGEST_WRITE = 2**26
 
 
 class Stateful(Protocol):
@@ -86,27 +99,123 @@ def fresh_folder(path: Path) -> Path:
     return path
 
 
-def save_state(folder: Path, state: Mapping[str, Stateful], step: int) -> None:
-    """Write the state, and the random generators', into an existing folder."""
+class Snapshot(NamedTuple):
+    """The state after a step, in memory that the steps that follow do not touch."""
+
+    step: int
+    tree: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+
+
+class Saved(NamedTuple):
+    """A checkpoint that the disk has."""
+
+    step: int
+    path: Path
+    sha256: str
+    size: int
+
+
+def take_snapshot(state: Mapping[str, Stateful], step: int) -> Snapshot:
+    """Copy the state, and the random generators', to the CPU's memory."""
     tensors: dict[str, torch.Tensor] = {}
     names: dict[tuple[Any, ...], str] = {}
     tree = {name: _to_json(part.state_dict(), tensors, names) for name, part in state.items()}
     tree["random"] = _to_json(random_state(), tensors, names)
-    save_file(tensors, folder / "state.safetensors")
-    (folder / "state.json").write_text(json.dumps({"version": 1, "step": step, "state": tree}))
+    return Snapshot(step, tree, tensors)
 
 
-def load_state(folder: Path, state: Mapping[str, Stateful]) -> int:
-    """Put a checkpoint back into the objects of `state`; returns its step. Raises CheckpointError in words."""
+def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
+    """Write it into an existing folder."""
+    write_tensors(folder / "state.safetensors", snapshot.tensors)
+    content = {"version": FORMAT, "step": snapshot.step, "state": snapshot.tree}
+    (folder / "state.json").write_text(json.dumps(content))
+
+
+def save_state(folder: Path, state: Mapping[str, Stateful], step: int) -> None:
+    """Write the state, and the random generators', into an existing folder."""
+    write_snapshot(folder, take_snapshot(state, step))
+
+
+def write_checkpoint(folder: Path, snapshot: Snapshot) -> Saved:
+    """Write a snapshot aside, sync it, hash it, and give it its name below `folder`; return when the disk has it.
+
+    Raises NumericsError for a state that is not finite, which must not push out a good one; and OSError, with nothing
+    left behind, where the disk is full.
+    """
+    check_snapshot(snapshot)
+    final = folder / f"step_{snapshot.step:08d}"
+    aside = final.with_suffix(".tmp")
+    try:
+        write_snapshot(fresh_folder(aside), snapshot)
+        digest = publish_folder(aside, final)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)  # what was half written may be all the room that is left
+        raise
+    return Saved(snapshot.step, final, digest, size_of(final))
+
+
+def check_snapshot(snapshot: Snapshot) -> None:
+    """Raise NumericsError where a number in it is NaN or infinite."""
+    for tensor in snapshot.tensors.values():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise NumericsError(
+                f"the weights were no longer finite at step {snapshot.step}, so they were not saved; lower the "
+                "learning rate, or compute in float32, and retry from the last checkpoint"
+            )
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write a safetensors file in pieces that leave Python's lock to the steps that go on meanwhile.
+
+    The library's own writer holds the lock until the last byte is written, and copies every tensor first.
+    """
+    widest_first = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    header: dict[str, Any] = {}
+    offset = 0
+    for name, tensor in widest_first:
+        end = offset + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb", buffering=0) as stream:
+        write_all(stream, struct.pack("<Q", len(text)) + text)
+        for _, tensor in widest_first:
+            if tensor.numel():
+                write_all(stream, memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+
+
+def write_all(stream: io.RawIOBase | io.FileIO, content: bytes | memoryview) -> None:
+    """All of it: a raw write may stop short, above all where the disk is nearly full."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[stream.write(rest[:LARGEST_WRITE]) :]
+
+
+def load_state(folder: Path, state: Mapping[str, Stateful], optional: Collection[str] = ()) -> int:
+    """Put a checkpoint back into the objects of `state`; returns its step. Raises CheckpointError in words.
+
+    `optional` names what a checkpoint of an older format may lack.
+    """
     try:
         saved = json.loads((folder / "state.json").read_text())
         tensors = load_file(folder / "state.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"the checkpoint {folder} cannot be read ({error}); resume from an older one") from error
+    version = saved.get("version")
+    if version not in range(1, FORMAT + 1):
+        raise CheckpointError(
+            f"the checkpoint {folder} has the format {version}, and this code reads up to {FORMAT}: update Plackett on "
+            "this worker, or retry the run from its start"
+        )
     tree = saved["state"]
-    if set(tree) != {*state, "random"}:
+    needed = {*state, "random"}
+    if not needed - set(optional) <= set(tree) <= needed:
         raise CheckpointError(f"the checkpoint {folder} holds {sorted(tree)}, this stage needs {sorted(state)}")
     for name, part in state.items():
+        if name not in tree:
+            continue
         try:
             part.load_state_dict(_from_json(tree[name], tensors))
         except (RuntimeError, KeyError, ValueError) as error:

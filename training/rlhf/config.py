@@ -75,10 +75,35 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        best_metric("", self)
         self.check()
 
     def check(self) -> None:
         """Raise ConfigError where fields do not go together; each stage adds its own rules."""
+
+
+BEST_METRICS = {  # of each stage that validates: what its best checkpoint is chosen by, and where the best lies
+    **dict.fromkeys(("pretrain", "sft", "dpo"), ("loss/validation", "lowest")),
+    "reward": ("accuracy/validation", "highest"),
+    **dict.fromkeys(("ppo", "rloo"), ("validation/score", "highest")),
+}
+
+
+def best_metric(stage: str, config: StageConfig) -> tuple[str, str] | None:
+    """(metric, lowest or highest) by which the best checkpoint is chosen; None where none is kept for that."""
+    asked = str(getattr(config, "best_checkpoint", "none")).strip()
+    if asked == "none":
+        return None
+    if asked == "auto":
+        return BEST_METRICS.get(stage)
+    end, _, name = asked.partition(" ")
+    if end not in ("lowest", "highest") or not name.strip():
+        raise ConfigError(
+            "%(name)s must be auto, none, or lowest or highest and a metric's name, got %(value)r",
+            name="best_checkpoint",
+            value=asked,
+        )
+    return name.strip(), end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,16 +143,31 @@ class TrainingConfig(StageConfig):
     """Save a checkpoint each so many steps; 0 leaves it to the clock."""
 
     checkpoint_every_seconds: float = setting(600.0, minimum=0)
-    """Save a checkpoint each so many seconds; 0 leaves it to the steps."""
+    """Save a checkpoint each so many seconds too; 0 leaves it to the steps. It is written beside training, and changes
+    no result."""
 
     keep_checkpoints: int = setting(2, minimum=1, maximum=1000)
-    """Newest checkpoints of this attempt that are kept."""
+    """Newest checkpoints that are kept; an older one goes when a newer one is safe."""
+
+    best_checkpoint: str = setting("auto")
+    """Beside the newest, the checkpoint with the best value of a metric is kept, to go back to: auto takes the stage's
+    own (the validation loss; a reward model's accuracy; the score of held-out prompts), none keeps none, and lowest or
+    highest with a metric's name chooses another, such as highest value/explained_variance."""
 
     eval_every: int = setting(50, minimum=0)
     """Evaluate on the validation rows each so many steps (and at the end); 0 only at the end."""
 
     eval_rows: int = setting(512, minimum=1)
     """Validation rows used at most; the first so many, always the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossLimit:
+    """For the stages with one training loss."""
+
+    max_loss_rise: float = setting(10.0, minimum=0)
+    """Stop the run as failed when the training loss stays above this many times what it began with (taken as 1 at
+    least) for 3 steps in a row; 0 never. The last checkpoint is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +211,7 @@ class FineTuningConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig(TrainingConfig):
+class PretrainConfig(LossLimit, TrainingConfig):
     """A byte-level BPE and a small Llama, trained from nothing on a corpus."""
 
     context_length: int = setting(256, minimum=8, maximum=131_072)
@@ -229,7 +269,7 @@ class PretrainConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFTConfig(FineTuningConfig):
+class SFTConfig(LossLimit, FineTuningConfig):
     """Supervised fine-tuning on demonstrations (InstructGPT, arXiv:2203.02155, section 3.5 and appendix C.1)."""
 
     warmup_steps: int = setting(0, minimum=0)
@@ -261,7 +301,7 @@ class SFTConfig(FineTuningConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankingsConfig(FineTuningConfig):
+class RankingsConfig(LossLimit, FineTuningConfig):
     """What the stages that learn from rankings have in common."""
 
     loss: str = setting("pairs", choices=("pairs", "plackett_luce"))
@@ -384,6 +424,10 @@ class OnPolicyConfig(FineTuningConfig):
 
     max_kl: float = setting(0.0, minimum=0)
     """Stop the run, and publish, when the mean KL to the reference passes this many nats a response; 0 never stops."""
+
+    max_token_kl: float = setting(3.0, minimum=0)
+    """Stop the run as failed when the mean KL to the reference stays above this many nats a token for 3 updates in a
+    row, which no useful policy reaches; 0 never. The last checkpoint is kept."""
 
     generation_batch_tokens: int = setting(16_384, minimum=1)
     """Most tokens, prompts and room for answers together, that are decoded side by side; lower it when memory runs
@@ -573,6 +617,9 @@ class SampleConfig(StageConfig):
     retries: int = setting(3, minimum=0, maximum=100)
     """Rounds in which an answer equal to another one of its prompt is drawn anew; what is left then is kept, and
     counted."""
+
+    checkpoint_every_steps: int = setting(0, minimum=0)
+    """Save what has been sampled each so many batches; 0 leaves it to the clock."""
 
     checkpoint_every_seconds: float = setting(600.0, minimum=0)
     """Save what has been sampled each so many seconds; 0 only when stopped."""

@@ -7,12 +7,14 @@ stage uses it for its inputs, for `resume`, for events between steps, and for pu
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import os
 import shutil
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +27,24 @@ import torch
 
 from training.rlhf import parallel
 from training.rlhf.adapters import save_model
-from training.rlhf.checkpoint import Stateful, fresh_folder, load_state, publish_folder, save_state, sha256_of, size_of
+from training.rlhf.checkpoint import (
+    Saved,
+    Snapshot,
+    Stateful,
+    fresh_folder,
+    load_state,
+    publish_folder,
+    sha256_of,
+    take_snapshot,
+)
 from training.rlhf.config import Numerics, StageConfig, config_from_dict, numerics_from_dict
 from training.rlhf.errors import DataError, NumericsError, Stopped
 from training.rlhf.numerics import settled
+from training.rlhf.saving import Saver
+from training.rlhf.watch import Watch
 
 PROGRESS_SECONDS = 1.0  # progress is said at most this often
+FULL_DISK_SECONDS = 60.0  # until a checkpoint that could not be written is tried again
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,8 @@ class Workspace:
     checkpoint: Path | None = None
     """The checkpoint to resume from."""
     checkpoint_hash: str = ""
+    supervised: bool = False
+    """Whether someone registers the checkpoints, and deletes old ones once the newer are registered."""
 
     stop_requested: bool = False
     """Set by SIGTERM and SIGINT; the harness then saves at the next step and ends."""
@@ -71,6 +87,15 @@ class Workspace:
     _state: Mapping[str, Stateful] = field(default_factory=dict)
     _saved_at: float = 0.0
     _progress_at: float = 0.0
+    _due_by_steps: bool = False
+    _value: float | None = None
+    _values: dict[int, float | None] = field(default_factory=dict)
+    _torn: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.stage, self.config)
+        self.saver = Saver(self.output / "checkpoints", self.checkpoint_saved, self.checkpoint_failed)
 
     @classmethod
     def open(cls, run: Mapping[str, Any]) -> Workspace:
@@ -89,6 +114,7 @@ class Workspace:
             output=Path(run["output"]),
             checkpoint=Path(resume["path"]) if resume else None,
             checkpoint_hash=resume.get("sha256") or "",
+            supervised=bool(run.get("supervised", False)),
         )
         parallel.join(work.stage, work.numerics)
         work.output.mkdir(parents=True, exist_ok=True)
@@ -124,12 +150,19 @@ class Workspace:
             line = json.dumps(record, ensure_ascii=False, allow_nan=False)
         except ValueError as error:
             raise NumericsError(f"a number in the event {kind} at step {self.step} is not finite") from error
-        with (self.output / "events.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with self._lock:  # the thread that writes checkpoints has its say too
+            self.append(line + "\n")
 
-    def note(self, message: str) -> None:
+    def append(self, line: str) -> None:
+        """One write; after one that a full disk cut short, a line begins anew, or it would not be read."""
+        torn, self._torn = self._torn, True
+        with (self.output / "events.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write("\n" + line if torn else line)
+        self._torn = False
+
+    def note(self, message: str, level: str = "info") -> None:
         """A sentence for the run's log."""
-        self.event("note", message=message)
+        self.event("note", message=message, level=level)
 
     def data(self, split: str, kept: int, reasons: Mapping[str, int]) -> None:
         """How many rows of an input are used, and why others are not."""
@@ -143,7 +176,9 @@ class Workspace:
                     f"{name} became {value} at step {step}; lower the learning rate, or compute in float32"
                 )
         self.step = step
+        self._value = self.watch.value_of(values)
         self.event("metrics", step=step, metrics={name: float(value) for name, value in values.items()})
+        self.watch.look(step, values)
 
     def progress(self, phase: str, step: int | None = None) -> None:
         """A sign of life between steps, at most one a second. Before the first step it obeys a request to stop."""
@@ -158,8 +193,7 @@ class Workspace:
         """A sign of life where the state is still that of the last step: a request to stop is obeyed here and now."""
         self.progress(phase)
         if self.stop_requested:
-            if self.step > self.last_saved:
-                self.save_checkpoint(self.step)
+            self.save_checkpoint(self.step)
             raise Stopped
 
     def sample(
@@ -181,9 +215,9 @@ class Workspace:
 
         The workspace keeps `state` and saves it when the stage yields; whatever decides later steps must be in it.
         """
-        self._state, self.total_steps = state, total_steps
+        self._state, self.total_steps = {**state, "watch": self.watch}, total_steps
         if self.checkpoint:
-            self.step = load_state(self.checkpoint, state)
+            self.step = load_state(self.checkpoint, self._state, optional=("watch",))
             self.last_saved = self.step
         self._saved_at = time.monotonic()
         self.event(
@@ -201,26 +235,77 @@ class Workspace:
         return self.step
 
     def checkpoint_due(self, step: int) -> bool:
-        """Whether the config wants a checkpoint after this step."""
+        """Whether a checkpoint is wanted after this step, and none is on its way.
+
+        One that falls due meanwhile comes at a later step: training does not wait for the disk. Raises what ended the
+        last write, where that is no matter of the disk.
+        """
+        self.saver.check()
         steps = getattr(self.config, "checkpoint_every_steps", 0)
         seconds = getattr(self.config, "checkpoint_every_seconds", 0)
-        by_steps = bool(steps) and step % steps == 0
-        return 0 < step < self.total_steps and (by_steps or 0 < seconds <= time.monotonic() - self._saved_at)
+        self._due_by_steps = self._due_by_steps or bool(steps and step % steps == 0)
+        by_clock = 0 < seconds <= time.monotonic() - self._saved_at
+        due = self._due_by_steps or by_clock or self.watch.is_best(self._value)
+        return due and 0 < step < self.total_steps and not self.saver.busy
 
-    def save_checkpoint(self, step: int, state: Mapping[str, Stateful] | None = None) -> None:
-        """Save the state of a finished step, say so, and delete checkpoints of this attempt beyond those kept."""
+    def start_checkpoint(self, step: int) -> None:
+        """Copy the state of a finished step; it is written beside the steps that follow."""
         if parallel.rank():
             return
-        name = f"checkpoints/step_{step:08d}"
-        final = self.output / name
-        aside = fresh_folder(final.with_suffix(".tmp"))
-        save_state(aside, self._state if state is None else state, step)
-        digest = publish_folder(aside, final)
-        self.event("checkpoint", step=step, path=name, sha256=digest, size=size_of(final))
-        self.last_saved, self._saved_at = step, time.monotonic()
-        kept = sorted(final.parent.glob("step_*[0-9]"))[-getattr(self.config, "keep_checkpoints", 2) :]
-        for old in set(final.parent.glob("step_*")) - set(kept):
-            shutil.rmtree(old)
+        self._due_by_steps, self._saved_at = False, time.monotonic()
+        self.watch.saved(self._value)  # before the copy, which holds what is watched
+        self._values[step] = self._value
+        self.saver.start(take_snapshot(self._state, step))
+
+    def save_checkpoint(self, step: int) -> None:
+        """Have the state of a finished step on the disk, if it is not there already. Raises OSError where it can't."""
+        if parallel.rank():
+            return
+        self.saver.wait()
+        if self.last_saved >= step:
+            return
+        self.start_checkpoint(step)
+        self.saver.wait()
+        if self.saver.problem:
+            raise self.saver.problem
+
+    def checkpoint_saved(self, saved: Saved) -> None:
+        """Say so, now that the disk has it. Called in the thread that writes."""
+        self.last_saved = saved.step
+        value = self._values.get(saved.step)
+        best = {} if self.watch.best is None or value is None else {"metric": self.watch.best[0], "value": value}
+        name = f"checkpoints/{saved.path.name}"
+        self.event("checkpoint", step=saved.step, path=name, sha256=saved.sha256, size=saved.size, **best)
+        if not self.supervised:
+            self.delete_old_checkpoints()
+
+    def checkpoint_failed(self, snapshot: Snapshot, error: OSError) -> None:
+        """The disk did not take it: say so, keep the older ones, and try again in a while."""
+        self.watch.unsaved(self._values.get(snapshot.step))
+        seconds = getattr(self.config, "checkpoint_every_seconds", 0) or FULL_DISK_SECONDS
+        self._saved_at = time.monotonic() - max(0.0, seconds - FULL_DISK_SECONDS)
+        kept = f"the one at step {self.last_saved} is kept" if self.last_saved > 0 else "there is none yet"
+        message = (
+            f"The checkpoint at step {snapshot.step} could not be written ({error.strerror or error}); {kept}. "
+            f"Free some space where {self.output} is: training goes on, and tries again with the next checkpoint."
+        )
+        with contextlib.suppress(OSError):
+            self.note(message, level="warning")
+
+    def delete_old_checkpoints(self) -> None:
+        """Those of this attempt beyond the newest and the best; where nobody else looks after them."""
+        kept = sorted(step for step in self._values if self.checkpoint_folder(step).exists())
+        known = {step: value for step in kept if (value := self._values[step]) is not None}
+        chosen = set(kept[-getattr(self.config, "keep_checkpoints", 2) :])
+        if self.watch.best and known:
+            choose = max if self.watch.best[1] == "highest" else min
+            chosen.add(choose(known, key=lambda step: known[step]))
+        for step in set(kept) - chosen:
+            if self.checkpoint_folder(step) != self.checkpoint:
+                shutil.rmtree(self.checkpoint_folder(step))
+
+    def checkpoint_folder(self, step: int) -> Path:
+        return self.output / "checkpoints" / f"step_{step:08d}"
 
     # Results
 
@@ -236,6 +321,7 @@ class Workspace:
         plackett.json holds where the model comes from, and beside it what `report` adds.
         """
         check_finite(model)
+        self.saver.wait()
         if parallel.rank():
             return
         aside = fresh_folder(self.output / "model.tmp")
@@ -248,6 +334,7 @@ class Workspace:
 
     def publish_file(self, name: str, text: str, result: Mapping[str, float]) -> None:
         """Write one file of results (responses.jsonl, report.json), and say that the run is finished."""
+        self.saver.wait()
         final = self.output / name
         aside = final.with_name(name + ".tmp")
         with aside.open("w", encoding="utf-8") as stream:

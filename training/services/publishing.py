@@ -14,7 +14,7 @@ from annotation.services.responses import responses_add
 from annotation.services.tasks import ranking_tasks_create, sampled_groups
 from training import files, model_files
 from training.events import numbers
-from training.models import Artifact, ArtifactKind, Model, ModelKind, Round, Run, Stage
+from training.models import Artifact, ArtifactKind, Model, ModelKind, Round, Run, RunState, Stage
 from training.rlhf.config import POLICIES
 from training.services import transitions
 from training.services.claims import Fence, LeaseLost, end_attempt
@@ -145,6 +145,12 @@ def delete_checkpoints(fence: Fence) -> None:
         forget_checkpoints(list(run.checkpoints.all()))
     for attempt in range(1, run.attempt + 1):
         files.remove(files.attempt_folder(run.pk, attempt) / "checkpoints")
+
+
+def clear_finished_runs() -> None:
+    """The same for runs whose worker died between publishing and deleting."""
+    for run in Run.objects.filter(state=RunState.SUCCEEDED, checkpoints__isnull=False).distinct():
+        delete_checkpoints(Fence(run.pk, run.attempt))
 
 
 @transaction.atomic

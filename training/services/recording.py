@@ -21,6 +21,7 @@ from training.models import (
     RunLine,
     RunSample,
 )
+from training.rlhf.config import StageConfig, best_metric, config_from_dict
 from training.services.claims import Fence, LeaseLost
 
 
@@ -83,6 +84,7 @@ def record_start(fence: Fence, events: Sequence[Event]) -> None:
         told = fields.get("versions")
         versions = dict(told) if isinstance(told, dict) else {}
         versions |= {"code": fields.get("code_version"), "device": fields.get("device")}
+        say_where_versions_differ(fence, versions)
         Attempt.objects.filter(run_id=fence.run_id, number=fence.attempt).update(
             resumed_from=whole(fields.get("resumed_from")), versions=versions
         )
@@ -92,6 +94,18 @@ def record_start(fence: Fence, events: Sequence[Event]) -> None:
         splits = {report.get("split") for report in fresh}
         kept = [report for report in known if report.get("split") not in splits]
         Run.objects.filter(pk=fence.run_id).update(data_report=kept + fresh)
+
+
+def say_where_versions_differ(fence: Fence, versions: dict[str, Any]) -> None:
+    """A run that goes on under other code ends in the same weights to tolerance only; people should know that."""
+    earlier = Attempt.objects.filter(run_id=fence.run_id, number__lt=fence.attempt).exclude(versions={})
+    before = earlier.order_by("-number").values_list("versions", flat=True).first()
+    changed = sorted(name for name, value in versions.items() if before and before.get(name) != value)
+    if changed:
+        text = (
+            f"This attempt differs from the one before in {', '.join(changed)}: its results are the same to tolerance."
+        )
+        RunLine.objects.create(run_id=fence.run_id, attempt=fence.attempt, level="warning", text=text)
 
 
 def record_latest(fence: Fence, points: Sequence[tuple[int, dict[str, float]]]) -> None:
@@ -158,7 +172,7 @@ def sample_row(fence: Fence, step: int, index: int, fields: dict[str, Any]) -> R
 
 
 def record_checkpoints(fence: Fence, events: Sequence[Event]) -> None:
-    """Register each checkpoint whose files are there, and forget those of this attempt that the core deleted."""
+    """Register each checkpoint whose files are there."""
     for event in events:
         checkpoint = Checkpoint(run_id=fence.run_id, attempt=fence.attempt, step=event.step)
         path = files.checkpoint_path(checkpoint)
@@ -166,11 +180,14 @@ def record_checkpoints(fence: Fence, events: Sequence[Event]) -> None:
         if not path.is_dir() or not isinstance(sha256, str) or len(sha256) != 64:
             continue
         artifact = checkpoint_artifact(sha256, whole(event.fields.get("size")), checkpoint)
+        value = numbers({"value": event.fields.get("value")}).get("value")
+        metric = "" if value is None else str(event.fields.get("metric") or "")[:120]
         Checkpoint.objects.get_or_create(
-            run_id=fence.run_id, attempt=fence.attempt, step=event.step, defaults={"artifact": artifact}
+            run_id=fence.run_id,
+            attempt=fence.attempt,
+            step=event.step,
+            defaults={"artifact": artifact, "metric": metric, "value": value},
         )
-    if events:
-        forget_deleted_checkpoints(fence)
 
 
 def checkpoint_artifact(sha256: str, size: int, checkpoint: Checkpoint) -> Artifact:
@@ -182,9 +199,43 @@ def checkpoint_artifact(sha256: str, size: int, checkpoint: Checkpoint) -> Artif
     return artifact
 
 
-def forget_deleted_checkpoints(fence: Fence) -> None:
-    known = Checkpoint.objects.filter(run_id=fence.run_id, attempt=fence.attempt)
-    forget_checkpoints([checkpoint for checkpoint in known if not files.checkpoint_path(checkpoint).is_dir()])
+def run_prune_checkpoints(*, fence: Fence, resume: Checkpoint | None) -> None:
+    """Delete what the run keeps no longer. Raises LeaseLost.
+
+    Called after the newer ones were registered and committed: rows go first, then files, so that a crash between leaves
+    litter in the run's folder, never a row without its files.
+    """
+    run = Run.objects.get(pk=fence.run_id)
+    with transaction.atomic():
+        hold(fence)
+        gone = superfluous(list(run.checkpoints.all()), run.stage, config_of(run), resume)
+        forget_checkpoints(gone)
+    for checkpoint in gone:
+        files.remove(files.checkpoint_path(checkpoint))
+
+
+def superfluous(
+    found: Sequence[Checkpoint], stage: str, config: StageConfig, resume: Checkpoint | None
+) -> list[Checkpoint]:
+    """All but the newest `keep_checkpoints`, the best, and the one that the running attempt started from.
+
+    One whose files were found damaged, or that someone set aside to go on from an earlier one, counts for nothing and
+    is left to people: its step may be higher than what the run has reached since.
+    """
+    whole = [checkpoint for checkpoint in found if not checkpoint.problem and not checkpoint.set_aside]
+    newest = sorted(whole, key=lambda one: (-one.step, -one.attempt))
+    kept = {checkpoint.pk for checkpoint in newest[: getattr(config, "keep_checkpoints", 2)]}
+    if resume is not None:
+        kept.add(resume.pk)
+    best = best_metric(stage, config)
+    measured = {one.pk: one.value for one in newest if best and one.metric == best[0] and one.value is not None}
+    if best and measured:
+        kept.add((max if best[1] == "highest" else min)(measured, key=measured.__getitem__))
+    return [checkpoint for checkpoint in whole if checkpoint.pk not in kept]
+
+
+def config_of(run: Run) -> StageConfig:
+    return config_from_dict(run.stage, run.config)
 
 
 def forget_checkpoints(checkpoints: Sequence[Checkpoint]) -> None:
@@ -202,7 +253,7 @@ def line_of(event: Event) -> tuple[str, str] | None:
         where = f" from step {resumed}" if resumed else ""
         return "info", f"Started{where} on {fields.get('device') or 'an unknown device'}."
     if event.kind == "note":
-        return "info", str(fields.get("message") or "")
+        return ("warning" if fields.get("level") == "warning" else "info"), str(fields.get("message") or "")
     if event.kind == "data":
         return data_line(fields)
     if event.kind == "checkpoint":

@@ -76,7 +76,7 @@ def test_stopped_at_any_step_and_resumed_it_ends_in_the_same_bytes(
     run = world.run_json(stage, inputs[stage], first, SETTINGS[stage])
     assert run_until(run, stop_at, monkeypatch) == 75
     assert world.events(first)[-1]["event"] == "stopped"
-    [checkpoint] = world.events(first, "checkpoint")
+    checkpoint = world.events(first, "checkpoint")[-1]  # a best one may have been saved before
     assert checkpoint["step"] == stop_at
 
     shutil.move(first, tmp_path / "moved")  # another host may have it elsewhere
@@ -122,7 +122,7 @@ def test_sigterm_to_the_process_saves_and_ends_with_75(inputs, tmp_path):
     last = world.events(output)[-1]
     assert last["event"] == "stopped"
     assert world.events(output, "checkpoint")[-1]["step"] == last["step"]
-    assert len(list((output / "checkpoints").iterdir())) == 2  # keep_checkpoints
+    assert len(list((output / "checkpoints").iterdir())) == 2  # keep_checkpoints; no metric is the best here
 
 
 def test_the_core_ends_when_whoever_started_it_is_gone(inputs, tmp_path):
@@ -151,7 +151,7 @@ def wait_for(condition, process: subprocess.Popen):
 def test_a_damaged_or_foreign_checkpoint_is_refused_in_words(inputs, tmp_path, monkeypatch):
     run = world.run_json("sft", inputs["sft"], tmp_path / "first", SETTINGS["sft"])
     run_until(run, 2, monkeypatch)
-    [checkpoint] = world.events(tmp_path / "first", "checkpoint")
+    checkpoint = world.events(tmp_path / "first", "checkpoint")[-1]
     folder = tmp_path / "first" / checkpoint["path"]
 
     def failure(output, resume, stage="sft"):

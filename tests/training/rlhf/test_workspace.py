@@ -112,7 +112,7 @@ def test_weights_that_are_not_finite_are_not_published(run):
         (MemoryError(), 71, "memory"),
         (torch.OutOfMemoryError("CUDA out of memory"), 71, "memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 71, "memory"),
-        (OSError(28, "No space left on device"), 1, "crash"),
+        (OSError(28, "No space left on device"), 74, "disk"),
         (ZeroDivisionError("division by zero"), 1, "crash"),
     ],
 )

@@ -1,0 +1,222 @@
+"""`manage.py faults`: kill, starve and freeze everything around runs, and see that they end as if nothing had been.
+
+    python3 manage.py faults                 the long form: 50 kills a stage; takes hours, may be stopped
+    python3 manage.py faults --resume        goes on where it was stopped
+    python3 manage.py faults --short         each fault once
+    python3 manage.py faults --only redis    those whose name has this in it
+
+Real processes, on a PostgreSQL cluster and Redis servers of its own in a temporary folder, with leases of 5 seconds and
+models of a few thousand weights. Three installations side by side: one for kills, one for what stands around a run, one
+on SQLite. The table at the end says what was done how often, and what held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.faults.servers import Lacking, PostgreSQL, Redis, Server, end_with_parent
+
+ROOT = Path(__file__).resolve().parents[2]
+SIDES = ("kills", "around", "sqlite")
+MOST_MISSES = 20  # in a row: runs that were over before the moment of their kill came
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    if options.side:
+        return carry_out_side(options)
+    state = Path(options.state)
+    state.parent.mkdir(parents=True, exist_ok=True)
+    if not options.resume:
+        state.unlink(missing_ok=True)
+    elif known := read_state(state):
+        options.seed = known[0]["seed"]
+    form = "short" if options.short else "long"
+    print(f"Faults, {form} form, seed {options.seed} (--seed {options.seed} does the same again)", flush=True)
+    began = time.monotonic()
+    status = run_sides(options)
+    rows = read_state(state)
+    print_table(rows)
+    print(f"{time.monotonic() - began:.0f} s; results: {state}")
+    return 1 if status or not rows or not all(row["held"] for row in rows) else 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="manage.py faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--short", action="store_true", help="each fault once, in a few minutes")
+    parser.add_argument("--only", default="", metavar="NAME", help="only faults whose name has this in it")
+    parser.add_argument("--times", type=int, default=0, help="how often each is done, in place of the form's number")
+    parser.add_argument("--resume", action="store_true", help="go on with what a stopped run left to do")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="of the moments")
+    parser.add_argument("--state", default=str(ROOT / "data" / "faults.jsonl"), help="where results are kept")
+    parser.add_argument("--data", help=argparse.SUPPRESS)  # the bootstrap's
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def read_state(path: Path) -> list[dict[str, Any]]:
+    with suppress(FileNotFoundError):
+        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    return []
+
+
+def run_sides(options: argparse.Namespace) -> int:
+    """Each side is a process of its own, since a process knows one database."""
+    command = [sys.executable, "-m", "tests.faults", "--seed", str(options.seed), "--state", options.state]
+    command += ["--short"] * options.short + ["--only", options.only, "--times", str(options.times)]
+    sides = [
+        subprocess.Popen([*command, "--side", side], cwd=ROOT, preexec_fn=end_with_parent(signal.SIGTERM))
+        for side in SIDES
+    ]
+    try:
+        return max(side.wait() for side in sides)
+    except KeyboardInterrupt:
+        for side in sides:  # Ctrl-C in a terminal has reached them too; a signal to us alone has not
+            side.terminate()
+        print("Stopped; --resume goes on from here.", flush=True)
+        return max(side.wait() for side in sides) or 1
+
+
+# One side
+
+
+def carry_out_side(options: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    from tests.faults.stack import Stack, environment
+
+    folder = Path(tempfile.mkdtemp(prefix=f"plackett-faults-{options.side}-"))
+    folder.chmod(0o711)  # the user postgres passes through
+    data = folder / "data"
+    data.mkdir()
+    lifeline, held = os.pipe()
+    try:
+        redis = Redis(folder)
+        postgresql = PostgreSQL(folder) if options.side != "sqlite" else None
+    except Lacking as error:
+        print(f"{options.side}: {error}", flush=True)
+        return 1
+    servers: list[Server] = [redis] + ([postgresql] if postgresql else [])
+    variables = environment(data, postgresql.url if postgresql else "", redis.url, lifeline)
+    stack = Stack(data, variables, lifeline, servers)
+    os.environ.update({name: value for name, value in variables.items() if name != "FAULTS_LIFELINE_FD"})
+    failed = False
+    try:
+        for server in servers:
+            server.start()
+        failed = not Side(options, stack, redis, postgresql).carry_out()
+    except KeyboardInterrupt:
+        failed = True
+    finally:
+        stack.end()
+        os.close(held)
+        if failed:
+            print(f"{options.side}: its logs are in {folder}", flush=True)
+        else:
+            subprocess.run(["rm", "-rf", str(folder)], check=False)
+    return int(failed)
+
+
+class Side:
+    """One installation, and the faults that it goes through."""
+
+    def __init__(self, options: argparse.Namespace, stack: Any, redis: Any, postgresql: Any) -> None:
+        self.options, self.stack, self.redis, self.postgresql = options, stack, redis, postgresql
+        self.began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self.began:5.0f} s] {self.options.side}: {text}", flush=True)
+
+    def carry_out(self) -> bool:
+        import django
+
+        django.setup()
+        from django.core.management import call_command
+
+        from tests.faults import faults
+        from tests.faults.world import make_world
+
+        todo = [(fault, left) for fault in self.chosen(faults) if (left := self.left(fault)) > 0]
+        if not todo:
+            return True
+        call_command("migrate", verbosity=0, interactive=False)
+        self.stack.start_all()
+        world = make_world(self.stack, tuple({fault.stage for fault, _ in todo}), self.say)
+        ok, rounds = True, 0
+        while todo:  # a bit of each in turn, so that a long form that is stopped has seen them all
+            going = [(fault, self.go_through(fault, left, rounds, faults.Scene, world)) for fault, left in todo]
+            ok = ok and all(left >= 0 for _, left in going)
+            todo, rounds = [(fault, left) for fault, left in going if left > 0], rounds + 1
+            self.say(f"round {rounds} done; {sum(left for _, left in todo)} times left of {len(todo)} faults")
+        return ok
+
+    def chosen(self, faults: Any) -> list[Any]:
+        lists = {"kills": faults.KILLS, "around": faults.AROUND, "sqlite": faults.ON_SQLITE}
+        return [fault for fault in lists[self.options.side] if self.options.only.lower() in fault.name.lower()]
+
+    def left(self, fault: Any) -> int:
+        """How often it is still to be done; one that did not hold is tried again by --resume."""
+        wanted = self.options.times or (fault.short if self.options.short else fault.long)
+        rows = read_state(Path(self.options.state))
+        return int(wanted) - sum(row["times"] for row in rows if row["fault"] == fault.name and row["held"])
+
+    def go_through(self, fault: Any, left: int, round_: int, scene_class: Any, world: Any) -> int:
+        """Do it as often as one run bears; returns how often it is left to do, -1 where it did not hold."""
+        for miss in range(MOST_MISSES):
+            key = f"{self.options.seed}/{fault.name}/{round_}/{miss}"
+            scene = scene_class(world, self.redis, self.postgresql, random.Random(key), bool(self.options.short))
+            began = time.monotonic()
+            try:
+                times = fault.do(scene, min(fault.at_once, left))
+            except Exception as error:
+                self.record(fault, 1, began, f"{type(error).__name__}: {error}")
+                return -1
+            if times:
+                self.record(fault, times, began)
+                return left - times
+        self.say(f"{fault.name}: {MOST_MISSES} runs were over before the moment came")
+        return -1
+
+    def record(self, fault: Any, times: int, began: float, problem: str = "") -> None:
+        row = {
+            "fault": fault.name,
+            "times": times,
+            "held": not problem,
+            "holds": fault.holds,
+            "problem": problem,
+            "seconds": round(time.monotonic() - began, 1),
+            "seed": self.options.seed,
+            "form": "short" if self.options.short else "long",
+        }
+        with Path(self.options.state).open("a") as stream:  # one short line: whole or not at all
+            stream.write(json.dumps(row) + "\n")
+        self.say(f"{fault.name}: " + (f"DID NOT HOLD: {problem}" if problem else f"held ({times}, {row['seconds']} s)"))
+
+
+# The table
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    print(f"\n{'fault':52} {'times':>5}  what held")
+    for name in dict.fromkeys(row["fault"] for row in rows):
+        of = [row for row in rows if row["fault"] == name]
+        held = sum(row["times"] for row in of if row["held"])
+        problems = [row["problem"] for row in of if not row["held"]]
+        said = of[0]["holds"] if not problems else f"DID NOT HOLD {len(problems)} times: {problems[0]}"
+        print(f"{name:52} {held + len(problems):>5}  {said}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

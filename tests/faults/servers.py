@@ -1,0 +1,209 @@
+"""A Redis and a PostgreSQL server of our own, to kill, freeze, starve and flush as we please."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from config import broker
+
+START_SECONDS = 60.0
+
+
+class Lacking(Exception):
+    """A program that is not installed here; the message says how to get it."""
+
+
+def end_with_parent(number: int) -> Callable[[], None]:
+    """For a child: have this signal come when its parent dies, however it dies."""
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(1, number)  # PR_SET_PDEATHSIG
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Any, what: str, seconds: float = START_SECONDS) -> Any:
+    """The condition's first true value. Raises TimeoutError in words."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.1)
+    return value
+
+
+def answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def children_of(pid: int) -> list[int]:
+    """Its children's process ids: PostgreSQL's are in sessions of their own, so that a group's signal misses them."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError, IndexError):
+                if int((process / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                    found.append(int(process.name))
+    return found
+
+
+class Server:
+    """One server process, with all that it forked."""
+
+    name = "server"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder / self.name, free_port()
+        self.folder.mkdir()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        with (self.folder.parent / f"{self.name}.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                preexec_fn=end_with_parent(signal.SIGINT), **self.owner(),
+            )  # fmt: skip
+        until(self.is_ready, f"{self.name} to answer")
+
+    def owner(self) -> dict[str, Any]:
+        return {}
+
+    def is_ready(self) -> bool:
+        return answers(self.port)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        for pid in [self.process.pid, *children_of(self.process.pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Stopped in order, and started again."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(START_SECONDS)
+        self.start()
+
+    @contextmanager
+    def unreachable(self) -> Iterator[None]:
+        """Frozen: it takes connections and answers nothing, which is worse than to refuse them."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.kill()
+
+
+class Redis(Server):
+    """Keeps nothing: a restart loses whatever was queued."""
+
+    name = "redis"
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        program = shutil.which("redis-server") or broker.server_binary()
+        quiet = ("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction")
+        return [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), *quiet]
+
+    def is_ready(self) -> bool:
+        import redis
+
+        try:
+            return bool(self.client().ping())
+        except redis.RedisError:
+            return False
+
+    def client(self) -> Any:
+        import redis
+
+        return redis.from_url(self.url, socket_timeout=2)
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """At its memory limit: it refuses every write."""
+        self.client().config_set("maxmemory", "1")
+        try:
+            yield
+        finally:
+            self.client().config_set("maxmemory", "0")
+
+
+class PostgreSQL(Server):
+    """A cluster of its own in a temporary folder; run by the user postgres where we are root, which it refuses."""
+
+    name = "postgresql"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        if os.getuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+        log = folder / "initdb.log"
+        command = [program("initdb"), "-D", str(self.folder / "cluster"), "-A", "trust", "-U", "postgres", "-E", "UTF8"]
+        with log.open("ab") as output:
+            subprocess.run([*command, "--no-sync"], check=True, stdout=output, stderr=output, **self.owner())
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def owner(self) -> dict[str, Any]:
+        as_postgres = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": str(self.folder)}
+        return as_postgres if os.getuid() == 0 else {}
+
+    def command(self) -> list[str]:
+        # Killed processes are what is tried here, not power cuts: the disk need not be waited for.
+        quiet = ("-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off")
+        return [program("postgres"), "-D", str(self.folder / "cluster"), "-p", str(self.port), *quiet]
+
+    def is_ready(self) -> bool:
+        import psycopg
+
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.Error:
+            return False
+        return True
+
+    def kill(self) -> None:
+        super().kill()
+        # What a killed postmaster leaves ends by itself; a new one starts once it has.
+        until(lambda: not answers(self.port), "the old postgresql to be gone")
+
+
+def program(name: str) -> str:
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    path = str(found[-1]) if found else shutil.which(name)
+    if not path:
+        raise Lacking(f"PostgreSQL's {name} is not here: apt install postgresql")
+    return path

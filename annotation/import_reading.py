@@ -11,7 +11,7 @@ from typing import IO
 from django.utils.translation import gettext as _
 
 from annotation.errors import ImportProblem, PlackettError
-from annotation.fields import Category
+from annotation.fields import Category, Flag
 from annotation.formats import Format, format_named, recognise
 from annotation.formats.base import Row
 from annotation.lines import Line, read_lines
@@ -69,7 +69,9 @@ def format_for(batch: ImportBatch) -> Format | None:
     return format_named(batch.format) if batch.format and batch.format != NAME else None
 
 
-def row_records(kind: str, row: Row, format: Format, flags: Collection[str]) -> Iterator[tuple[Record | None, str]]:
+def row_records(
+    kind: str, row: Row, format: Format, flags: Collection[str] = tuple(Flag.values)
+) -> Iterator[tuple[Record | None, str]]:
     """The records that a row of this format holds, one as a rule and many in a tree; a problem in the place of a bad
     one."""
     empty = True

@@ -26,13 +26,13 @@ Column = Any
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "corpus": ("id", "text", "messages", "split"),
-    "prompts": ("id", "prompt", "category", "language", "group", "split", "pool"),
+    "prompts": ("id", "prompt", "category", "language", "group", "split", "pool", "source", "style"),
     "demonstrations": (
         *("id", "prompt", "completion", "category", "language", "labeler", "guideline_version", "form_version"),
         *("origin", "revision", "split", "pool"),
     ),
     "rankings": (
-        *("id", "prompt", "prompt_fields", "completions", "ranks", "presented_order", "labeler"),
+        *("id", "prompt", "prompt_fields", "completions", "rating_scale", "ranks", "presented_order", "labeler"),
         *("guideline_version", "form_version", "purpose", "origin", "counts", "started_at", "submitted_at"),
         *("active_seconds", "language", "batch", "round", "revision", "split", "pool"),
     ),
@@ -96,7 +96,7 @@ CANONICAL_COLUMNS: dict[str, dict[str, Column]] = {
     "prompts": {
         "id": "str",
         "prompt": MESSAGES,
-        **dict.fromkeys(("category", "language", "group", "split", "pool"), "str"),
+        **dict.fromkeys(("category", "language", "group", "split", "pool", "source", "style"), "str"),
     },
     "demonstrations": {
         "id": "str",
@@ -122,6 +122,7 @@ CANONICAL_COLUMNS: dict[str, dict[str, Column]] = {
                 "flags": ["str"],
             }
         ],
+        "rating_scale": {"minimum": "int", "maximum": "int"},
         "ranks": ["int"],
         "presented_order": ["str"],
         **LABEL_COLUMNS,

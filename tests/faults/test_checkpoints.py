@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.db.models import F
 from django.test import Client
 
 from annotation.models import Membership
@@ -171,7 +172,7 @@ def test_what_was_set_aside_does_not_push_out_what_the_run_has_reached_since() -
 def test_a_finished_run_s_checkpoints_go_even_if_its_worker_died_in_between(run: Run, fake_core: Any) -> None:
     fake_core("started", "steps:1", "checkpoint", "kill:9")
     carry_out()
-    Run.objects.filter(pk=run.pk).update(state="running", lease_until="2030-01-01T00:00Z")
+    Run.objects.filter(pk=run.pk).update(state="running", attempt=F("attempt") + 1, lease_until="2030-01-01T00:00Z")
     Run.objects.filter(pk=run.pk).update(state="succeeded", lease_until=None, ended_at="2026-01-01T00:00Z")
     sweep()
     assert not Checkpoint.objects.filter(run=run).exists()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.db.models import Value
 
 from training import files
@@ -155,19 +156,22 @@ def test_without_the_attempt_in_the_condition_a_stale_attempt_ends_the_run(
     assert Run.objects.get(pk=run.pk).state != RunState.RUNNING
 
 
-def test_without_the_state_in_the_claim_a_run_is_claimed_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What keeps two workers from one run is the condition of the claim's UPDATE."""
+def test_without_the_state_in_the_claim_the_database_keeps_two_workers_from_one_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The condition of the claim's UPDATE does it; were it forgotten, the database refuses the second claim."""
     assert run_claim(queue="gpu", worker="first") is not None
     assert run_claim(queue="gpu", worker="second") is None
     monkeypatch.setattr(claims, "best_waiting", lambda queue: run.pk)
 
-    def change(run_id: Any, transition: Transition, *, why: str = "", **values: Any) -> bool:
+    def change(run_id: Any, transition: Transition, *, why: str = "", only_if: Any = None, **values: Any) -> bool:
         return bool(Run.objects.filter(pk=run_id).update(state=Value("running"), **values))
 
     with monkeypatch.context() as patch:
         patch.setattr(claims, "change", change)
-        assert run_claim(queue="gpu", worker="second") is not None
-    assert Run.objects.get(pk=run.pk).attempt == 2
+        with pytest.raises(IntegrityError, match="only a claim"), transaction.atomic():
+            run_claim(queue="gpu", worker="second")
+    assert Run.objects.get(pk=run.pk).attempt == 1
 
 
 def test_a_stale_file_is_never_what_is_resumed_from(run: Run, stale: Fence) -> None:

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from annotation.models import AuditEvent, Demonstration, Membership, Project, RankedResponse, Ranking, Response
+from annotation.models import (
+    AuditEvent,
+    Demonstration,
+    LabelComment,
+    Membership,
+    Project,
+    QuestionMessage,
+    RankedResponse,
+    Ranking,
+    Response,
+)
+from annotation.services.feedback import label_comment, question_ask
 from tests.factories import ModelFactory, PromptFactory, RankingTaskFactory, ResponseFactory, RunFactory, lease
 from tests.training.labels import demonstrate, rank
 from training import files
@@ -82,6 +93,14 @@ def test_erased_work_is_gone_everywhere_and_nothing_is_built_on_it(
         ["sft-1", "ppo-1"]
     ]
     assert AuditEvent.objects.get(verb="person.erase").detail["demonstrations"] == 1
+
+
+def test_what_a_person_asked_and_was_told_goes_too(made: dict[str, Any], alice: Membership, ada: Membership) -> None:
+    label = Demonstration.objects.get()
+    question_ask(assignment=label.assignment, body="Is alice right?", by=alice)
+    label_comment(assignment=label.assignment, body="Well said, alice.", returns=False, by=ada)
+    person_erase(member=alice, why=WHY, by=ada)
+    assert not QuestionMessage.objects.exists() and not LabelComment.objects.exists()
 
 
 def test_a_ranking_that_is_left_with_one_answer_goes_too(

@@ -183,7 +183,8 @@ def test_every_filter_is_written_out_and_said_in_words(project: Project) -> None
     assert whole == {
         "pools": [], "splits": [], "categories": [], "languages": [], "origins": [], "purpose": Purpose.TRAIN,
         "labelers": [], "labelers_out": [], "held_out_labelers": [], "flags_out": [], "flagged": "ranking",
-        "overlap": "all", "extras": False, "since": None, "until": None, "leaks": "keep", "ties": "drop",
+        "overlap": "all", "extras": False, "returned": False, "since": None, "until": None,
+        "leaks": "keep", "ties": "drop",
     }  # fmt: skip
     assert "flagged" not in whole_query("demonstrations", {}) and "labelers" not in whole_query("prompts", {})
     said = dict(query_words(whole | {"flags_out": ["hallucination"], "labelers_out": ["p1"], "overlap": "majority"}))

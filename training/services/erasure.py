@@ -14,7 +14,19 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.conversations import text_hash
-from annotation.models import Assignment, Demonstration, Membership, Prompt, RankedResponse, Ranking, Task, TaskResponse
+from annotation.models import (
+    Assignment,
+    Demonstration,
+    LabelComment,
+    Membership,
+    Prompt,
+    Question,
+    RankedResponse,
+    Ranking,
+    Task,
+    TaskResponse,
+    WrittenPrompt,
+)
 from annotation.models.accounts import random_pseudonym
 from annotation.models.tasks import RANKED, TaskState
 from annotation.services import audit
@@ -58,7 +70,7 @@ def snapshot_erase(*, snapshot: Snapshot, why: str, by: Actor | None) -> Snapsho
 
 @transaction.atomic
 def person_erase(*, member: Membership, why: str, by: Actor | None) -> list[Snapshot]:
-    """Remove a person's labels, answers and drafts, and destroy the snapshots that hold any. Returns those.
+    """Remove a person's labels, answers, drafts and questions, and destroy the snapshots that hold any. Returns those.
 
     Their answers go out of other people's rankings too; a ranking that is left with fewer than two ranked answers goes
     with them. Prompts that they wrote stay, since others' labels are of them, without the author. The account, which
@@ -75,6 +87,9 @@ def person_erase(*, member: Membership, why: str, by: Actor | None) -> list[Snap
     counts["rankings_by_others_lost"] = take_out_answers(member)
     Demonstration.objects.filter(labeler=member).delete()
     answers_by(member).update(text="", content_hash=text_hash(""))
+    WrittenPrompt.objects.filter(labeler=member).delete()
+    Question.objects.filter(assignment__labeler=member).delete()  # with what was answered, which may quote them
+    LabelComment.objects.filter(assignment__labeler=member).delete()
     Assignment.objects.filter(labeler=member).update(draft={}, draft_saved_at=None, skip_note="")
     Prompt.objects.filter(author=member).update(author=None)
     pseudonym_renew(member)

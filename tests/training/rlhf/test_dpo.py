@@ -178,7 +178,7 @@ def test_stopped_at_any_step_and_resumed_it_ends_in_the_same_bytes(inputs, whole
     with monkeypatch.context() as patch:
         patch.setattr(Workspace, "metrics", metrics)
         assert world.run_here(run) == 75
-    [checkpoint] = world.events(tmp_path / "first", "checkpoint")
+    checkpoint = world.events(tmp_path / "first", "checkpoint")[-1]  # the best so far may be there too
     shutil.move(tmp_path / "first", tmp_path / "moved")
     given = {"path": str(tmp_path / "moved" / checkpoint["path"]), "sha256": checkpoint["sha256"]}
     asked = []

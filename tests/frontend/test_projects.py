@@ -164,7 +164,7 @@ def test_the_log_goes_on_over_pages_without_more_queries(
             project=scene.project, actor_name="x", verb=f"test.{number:03}", target_type="t", target_id="1"
         )
     client = as_(scene.ada)
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         first = client.get(page(scene, "audit")).context["page"]
     assert first.rows[0].verb == "test.119" and first.newer == ""
     second = client.get(page(scene, "audit") + first.older).context["page"]

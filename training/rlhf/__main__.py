@@ -174,7 +174,8 @@ def memory_words(on_gpu: bool, config: Any) -> str:
 
 def dump_stacks_on_signal() -> None:
     """SIGUSR1 writes where every thread is to the log: asked for before a core that hangs is killed."""
-    faulthandler.register(signal.SIGUSR1, file=sys.__stderr__, all_threads=True)
+    if sys.__stderr__ is not None:
+        faulthandler.register(signal.SIGUSR1, file=sys.__stderr__, all_threads=True)
 
 
 def watch_lifeline() -> None:

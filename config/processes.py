@@ -73,9 +73,9 @@ def web_service(host: str, port: int) -> Service:
 
 
 def default_worker_service(data: Path) -> Service:
-    # Two forked children: an import that is killed or runs out of memory takes its child along, not the worker or beat,
-    # and the sweep goes through beside it. Safe to fork, since nothing here imports torch.
-    command = worker_command("default", pool="prefork", concurrency=2, beat=data / "run" / "beat")
+    # Three forked children: an import that is killed or runs out of memory takes its child along, not the worker or
+    # beat; and beside an import and an export the sweep goes through. Safe to fork: nothing here imports torch.
+    command = worker_command("default", pool="prefork", concurrency=3, beat=data / "run" / "beat")
     return Service(name="default", label="default worker", command=command, stop_seconds=15)
 
 

@@ -52,7 +52,7 @@ people, so half of them forget the courtesy or tell a story. That is the room th
 CONTEXT: Final = 160
 
 FULL: Final = Recipe(
-    documents=33_000,  # about 26,000 different ones: a corpus keeps each once
+    documents=42_000,
     validation_documents=300,
     prompts={"sft": 260, "rm": 520, "ppo": 200, "eval": 150},
     held_out_rankings=0.2,
@@ -84,7 +84,7 @@ FULL: Final = Recipe(
         "max_new_tokens": 48,
     },
     reward={
-        "learning_rate": 1e-3,
+        "learning_rate": 2e-3,
         "warmup_steps": 5,
         "batch_size": 16,
         "epochs": 2,
@@ -110,7 +110,7 @@ FULL: Final = Recipe(
         "sample_every": 2,
     },
     # Cooler than the rollouts: fewer facts are wrong, which this small a reward model could not tell from right ones.
-    sample={"samples_per_prompt": 4, "temperature": 0.6, "max_new_tokens": 48},
+    sample={"samples_per_prompt": 4, "temperature": 0.5, "max_new_tokens": 48},
     evaluate={"samples_per_prompt": 2, "temperature": 1.0, "max_new_tokens": 48, "retries": 0},
 )
 

@@ -16,6 +16,7 @@ from training.services.exports import export_run
 from training.services.facts import facts_for
 from training.services.jobs import JobLost, job_fail, job_succeed, job_tell
 from training.services.leaks import check_run
+from training.services.removals import remove_from_store
 
 logger = logging.getLogger(__name__)
 Tell = Callable[[int, int], None]
@@ -45,6 +46,7 @@ def carry_out(job: Job) -> None:
     except JobLost:
         logger.info("the job %s was cancelled, or another worker has it", job.pk)
         if not Job.objects.filter(pk=job.pk, state="running").exists():
+            remove_from_store([files.job_folder(job.pk)])
             files.remove(files.job_folder(job.pk))
     except PlackettError as problem:
         fail(job, problem.message)

@@ -51,8 +51,9 @@ os.environ["SECRET_KEY"] = "the tests' own key, which signs nothing that lives o
 os.environ["ALLOWED_HOSTS"] = "localhost,127.0.0.1,testserver"
 for name in ("PLACKETT_FILES", "MODELS_DIR", "DEBUG", "HTTPS", "STORE_URL"):
     os.environ.pop(name, None)
-if value := os.environ.get("TEST_STORE_URL"):  # for processes that a test of the object store starts
-    os.environ["STORE_URL"] = value
+for name in ("STORE_URL", "PLACKETT_FILES"):  # for processes that a test of the object store starts
+    if value := os.environ.get(f"TEST_{name}"):
+        os.environ[name] = value
 
 from config.settings import *  # noqa: E402, F403
 from config.settings import CACHES, DATABASES, REDIS_URL, STORAGES  # noqa: E402

@@ -19,9 +19,9 @@ from pathlib import Path
 from django.conf import settings
 
 from annotation import store
-from annotation.store import FileStoreError
+from annotation.store import FileStoreError, StoreAway
 from training.folders import fresh_folder, remove, root, size_of
-from training.models import ArtifactKind
+from training.models import ArtifactKind, Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,11 @@ def copies() -> Iterator[Copy]:
     yield from map(copy_at, (root() / "runs").glob("*/attempts/*/checkpoints/step_*"))
 
 
+def checkpoints_in(room: Path) -> Iterator[Copy]:
+    """Those in a run's folder."""
+    yield from map(copy_at, room.glob("attempts/*/checkpoints/step_*"))
+
+
 def copy_at(path: Path) -> Copy:
     try:
         return Copy(path, size_of(path), path.stat().st_mtime)
@@ -99,16 +104,39 @@ def copy_at(path: Path) -> Copy:
 
 
 def make_room() -> None:
-    """Remove what was not used for longest, until the copies are within STORE_CACHE_GB again."""
+    """Remove what was not used for longest, until the copies are within STORE_CACHE_GB again.
+
+    Where a folder is the store these are no copies, and nothing is removed.
+    """
+    if not store.is_remote():
+        return
     found = sorted(copies(), key=lambda copy: copy.used_at)
     total = sum(copy.size for copy in found)
     for copy in found:
         if total <= settings.STORE_CACHE_BYTES or time.time() - copy.used_at < IN_USE_SECONDS:
             break
-        if drop(copy.path, copy.locked_with):
-            total -= copy.size
+        try:
+            total -= copy.size if drop_copy(copy) else 0
+        except StoreAway:
+            return  # it can't be asked whether it has them
     if total > settings.STORE_CACHE_BYTES:
         logger.warning("copies of the file store take %.1f GB, all of them in use; see STORE_CACHE_GB", total / 1e9)
+
+
+def drop_copy(copy: Copy) -> bool:
+    """Remove a copy that the store has too, and that nobody holds. Raises StoreAway."""
+    return may_go(copy.path) and drop(copy.path, copy.locked_with)
+
+
+def may_go(path: Path) -> bool:
+    """Whether the store has it, or it is a checkpoint that no row names: what a lost attempt has left. Never the only
+    copy, as in a folder that was a store before and has not been brought to this one."""
+    if store.has(path.relative_to(root()).as_posix()):
+        return True
+    if path.parent.name != "checkpoints":
+        return False
+    run_id, attempt, step = path.parts[-5], path.parts[-3], path.name.removeprefix("step_")
+    return not Checkpoint.objects.filter(run=run_id, attempt=attempt, step=int(step)).exists()
 
 
 def drop(path: Path, locked_with: Path) -> bool:

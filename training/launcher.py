@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -114,6 +115,8 @@ def problem_of(checkpoint: Checkpoint) -> str:
     except FileStoreError as error:
         return error.message[:200]
     except OSError as error:
+        if error.errno == errno.ENOSPC:  # it could not be fetched: no fault of its own
+            raise
         return f"The checkpoint can't be read: {error.strerror}."[:200]
     return ""
 

@@ -6,6 +6,7 @@ kills the core when the lease could have gone to someone else, whatever the data
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -452,6 +453,8 @@ def give_up(fence: Fence, watch: LeaseWatch, error: Exception) -> None:
         reason, message = "data", error.message
     elif isinstance(error, PlackettError):
         reason, message = "crash", error.message
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        reason, message = "disk", "The disk is full; free some space where the runs' files are, and retry."
     else:
         reason, message = "crash", f"Plackett could not carry out the run: {type(error).__name__}: {error}"
     try:

@@ -199,6 +199,7 @@ def test_a_checkpoint_goes_only_when_nobody_is_in_its_attempts_room(s3: ObjectSt
     checkpoint = room / "checkpoints" / "step_00000001"
     checkpoint.mkdir(parents=True)
     (checkpoint / "state.bin").write_bytes(bytes(10))
+    store.put(files.key_of(checkpoint), checkpoint, files.folder_hash(checkpoint))
     age(checkpoint, 5000)
     with cache.holding([room]):
         cache.make_room()
@@ -207,12 +208,28 @@ def test_a_checkpoint_goes_only_when_nobody_is_in_its_attempts_room(s3: ObjectSt
     assert not checkpoint.exists() and room.exists()
 
 
+def test_the_only_copy_is_never_evicted(s3: ObjectStore) -> None:
+    s3.settings.STORE_CACHE_BYTES = 1
+    path = files.root() / "model" / ("0" * 64)
+    path.mkdir(parents=True)
+    (path / "config.json").write_text("from the time when this folder was the store")
+    age(path, 5000)
+    cache.make_room()
+    assert path.exists()
+
+
 def test_a_folder_as_store_asks_nobody_and_evicts_nothing(settings: Any, tmp_path: Path, folder: Path) -> None:
     settings.FILES_DIR = tmp_path / "files"
     settings.STORE_CACHE_BYTES = 1
     sha256 = files.folder_hash(folder)
     files.send(folder, ArtifactKind.MODEL, sha256)
     assert not files.root().exists()
+    kept = files.root() / "model" / "y"
+    kept.mkdir(parents=True)
+    (kept / "config.json").write_text("{}")
+    age(kept, 5000)
+    cache.make_room()
+    assert kept.exists()
     with cache.holding([tmp_path / "nowhere"]):
         assert files.present("model/x", sha256) == files.root() / "model" / "x"
 

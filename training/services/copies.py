@@ -6,10 +6,12 @@ Each host looks after its own: whoever erases a snapshot can't reach the others.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
 from annotation import store
+from annotation.store import StoreAway
 from training import cache, files
 from training.models import Artifact, ArtifactKind, Job, Run, RunState, Snapshot
 
@@ -27,7 +29,8 @@ def tidy_copies() -> None:
     tidied_at[:] = [time.monotonic()]
     tidy_artifacts()
     tidy_exports()
-    tidy_rooms()
+    with suppress(StoreAway):  # it is asked whether it has what a cancelled run left here
+        tidy_rooms()
 
 
 def tidy_artifacts() -> None:
@@ -56,8 +59,10 @@ def tidy_rooms() -> None:
             if is_old(room):
                 files.remove(room)
         elif states[run_id] in NEVER_AGAIN:
-            for path in [*room.glob("attempts/*/checkpoints/*"), *room.glob("attempts/*/inputs")]:
-                cache.drop(path, path.parents[1] if path.parent.name == "checkpoints" else path.parent)
+            for copy in cache.checkpoints_in(room):
+                cache.drop_copy(copy)
+            for path in room.glob("attempts/*/inputs"):
+                cache.drop(path, path.parent)
 
 
 def by_id(folder: Path) -> dict[UUID, Path]:

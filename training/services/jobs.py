@@ -103,6 +103,12 @@ def job_tell(job: Job, done: int, total: int) -> None:
         raise JobLost
 
 
+def job_keep(job: Job) -> None:
+    """Keep the lease. Raises JobLost."""
+    if not held(job).update(lease_until=Now() + Value(LEASE)):
+        raise JobLost
+
+
 def job_succeed(job: Job, result: Mapping[str, Any]) -> None:
     expires = timezone.now() + KEPT if job.kind == JobKind.EXPORT else None
     end(job, state=JobState.SUCCEEDED, result=dict(result), done=F("total"), expires_at=expires)

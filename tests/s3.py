@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from annotation import store
 from tests.faults.servers import S3, Lacking
 
 
@@ -23,11 +24,18 @@ class ObjectStore:
     folder: Path
 
     def names(self) -> list[str]:
-        return self.server.names(self.prefix)
+        return sorted(name for name, _written_at in store.there().names_below(""))
 
-    def path(self, name: str) -> Path:
-        """An object's bytes, from behind the server: to damage them."""
-        return self.server.bucket_folder / self.prefix / name
+    def content(self, name: str) -> bytes:
+        return b"".join(store.there().read(name))
+
+    def put(self, name: str, content: bytes) -> None:
+        """Other bytes than ours, past all that looks after them."""
+        store.there().write_bytes(name, content)
+
+    def lose(self, *names: str) -> None:
+        for name in names:
+            store.there().remove_name(name)
 
     def another_host(self, name: str = "another") -> Path:
         """From here on this process is a host that has nothing yet but the store; its folder."""

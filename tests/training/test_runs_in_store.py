@@ -165,7 +165,7 @@ def test_a_checkpoint_that_is_damaged_in_the_store_is_passed_over(s3: ObjectStor
     fake_core("started", "steps:2", "checkpoint", "sleep:1", "steps:2", "checkpoint", "sleep:1", "kill:9")
     carry_out()
     assert registered(run) == [(1, 2), (1, 4)]
-    s3.path(f"runs/{run.pk}/attempts/1/checkpoints/step_00000004/state.json").write_text('{"step": 5}')
+    s3.put(f"runs/{run.pk}/attempts/1/checkpoints/step_00000004/state.json", b'{"step": 5}')
     s3.another_host()
     fake_core("started", "steps:1", "model")
     after = carry_out()
@@ -175,7 +175,7 @@ def test_a_checkpoint_that_is_damaged_in_the_store_is_passed_over(s3: ObjectStor
 
 def test_an_input_that_was_damaged_in_the_store_is_refused(s3: ObjectStore, run: Run, fake_core: Any) -> None:
     key = Artifact.objects.get(kind="snapshot").storage_key
-    s3.path(f"{key}/train.jsonl").write_text("{}\n")
+    s3.put(f"{key}/train.jsonl", b"{}\n")
     fake_core("started", "model")
     after = carry_out()
     assert (after.state, after.reason) == ("failed", "data")
@@ -209,7 +209,7 @@ def test_why_a_run_waits_is_asked_of_the_store(s3: ObjectStore, run: Run) -> Non
     presence.tell()
     assert code() == "starting"
     key = Artifact.objects.get(kind="snapshot").storage_key
-    s3.path(f"{key}.list").unlink()
+    s3.lose(f"{key}.list")
     assert code() == "no_data"
     s3.server.kill()
     assert code() == "no_store"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 import time
 from io import StringIO
 from pathlib import Path
@@ -60,8 +59,7 @@ def test_a_file_comes_out_as_it_went_in(s3: ObjectStore, tmp_path: Path) -> None
 def test_what_has_no_list_is_not_there(s3: ObjectStore, kept: str, folder: Path, tmp_path: Path) -> None:
     """As after an upload that broke off before its end; a second try goes on."""
     key = f"model/{kept}"
-    s3.path(f"{key}.list").unlink()
-    s3.path(f"{key}/inner/weights").unlink()
+    s3.lose(f"{key}.list", f"{key}/inner/weights")
     assert not store.has(key)
     with pytest.raises(FileStoreError, match="is gone from the file store"):
         store.fetch(key, kept, tmp_path / "there")
@@ -72,21 +70,20 @@ def test_what_has_no_list_is_not_there(s3: ObjectStore, kept: str, folder: Path,
 
 @pytest.mark.parametrize("name", ["inner/weights", "config.json"])
 def test_other_bytes_are_found_by_their_hash(s3: ObjectStore, kept: str, name: str, tmp_path: Path) -> None:
-    path = s3.path(f"model/{kept}/{name}")
-    content = bytearray(path.read_bytes())
+    content = bytearray(s3.content(f"model/{kept}/{name}"))
     content[-1] ^= 1
-    path.write_bytes(content)
+    s3.put(f"model/{kept}/{name}", bytes(content))
     with pytest.raises(FileStoreError, match="its hash differs"):
         store.fetch(f"model/{kept}", kept, tmp_path / "there")
     assert not (tmp_path / "there").exists() and not list((files.root() / "aside").glob("*"))
 
 
 def test_another_list_is_found_by_the_hash_of_its_folder(s3: ObjectStore, kept: str, tmp_path: Path) -> None:
-    path = s3.path(f"model/{kept}.list")
-    path.write_text(path.read_text().replace("config.json", "../../config.json"))
+    name = f"model/{kept}.list"
+    s3.put(name, s3.content(name).replace(b"config.json", b"../../config.json"))
     with pytest.raises(FileStoreError, match="its hash differs"):
         store.fetch(f"model/{kept}", kept, tmp_path / "there")
-    path.write_text("no list")
+    s3.put(name, b"no list")
     with pytest.raises(FileStoreError):
         store.fetch(f"model/{kept}", kept, tmp_path / "there")
 
@@ -106,7 +103,7 @@ def test_removing_takes_all_below_a_key_and_nothing_beside_it(s3: ObjectStore, f
     assert store.has("runs/2/checkpoints/a") and store.has("runs/10/checkpoints/a")
     assert not [name for name in s3.names() if name.startswith("runs/1/")]
     store.check("runs/2/checkpoints/a", sha256)
-    s3.path("runs/2/checkpoints/a/config.json").write_text("longer than before")
+    s3.put("runs/2/checkpoints/a/config.json", b"longer than before")
     with pytest.raises(FileStoreError):
         store.check("runs/2/checkpoints/a", sha256)
 
@@ -116,8 +113,12 @@ def test_a_store_that_is_away_is_said_at_once_or_waited_for(s3: ObjectStore, kep
     s3.server.kill()
     with pytest.raises(StoreAway, match="does not answer"):
         store.fetch(f"model/{kept}", kept, tmp_path / "there")
-    threading.Timer(1.0, s3.server.start).start()
-    with store.patient(lambda: None, told.append):
+
+    def away(reason: str) -> None:
+        told.append(reason)
+        s3.server.start()
+
+    with store.patient(lambda: None, away):
         store.fetch(f"model/{kept}", kept, tmp_path / "there")
     assert files.folder_hash(tmp_path / "there") == kept
     assert len(told) == 1
@@ -264,8 +265,8 @@ def test_what_is_in_a_folder_can_be_brought_to_the_store(
     s3.settings.STORAGES = there | {"default": {"BACKEND": "django.core.files.storage.FileSystemStorage"}}
     snapshot = corpus_add(project=project, texts=["one text", "and another"], by=ada)
     digest, _size = staging.stage([b"one\n"])
-    assert s3.names() == []
     s3.settings.STORAGES = there
+    assert s3.names() == []
     call_command("store_push", stdout=StringIO())
     s3.another_host()
     assert files.folder_hash(files.path_of(snapshot.artifact)) == snapshot.artifact.sha256

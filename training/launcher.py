@@ -10,7 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
@@ -200,6 +201,8 @@ class Core:
 
     process: subprocess.Popen[bytes]
     lifeline: int
+    closing: threading.Lock = field(default_factory=threading.Lock)
+    """The watch writes to the lifeline until after the core's end: never to a number that is someone else's by then."""
 
     @classmethod
     def start(cls, command: list[str], log: Path, environment: dict[str, str]) -> Core:
@@ -247,8 +250,9 @@ class Core:
 
     def keep_alive(self) -> None:
         """Tell it that the lease holds for another while; without that it ends by itself."""
-        with contextlib.suppress(OSError):
-            os.write(self.lifeline, b".")
+        with self.closing, contextlib.suppress(OSError):
+            if self.lifeline >= 0:
+                os.write(self.lifeline, b".")
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
@@ -262,8 +266,10 @@ class Core:
         """Kill what is left of it and wait, so that nothing keeps the device."""
         self.kill()
         self.process.wait()
-        with contextlib.suppress(OSError):
-            os.close(self.lifeline)
+        with self.closing:
+            if self.lifeline >= 0:
+                os.close(self.lifeline)
+            self.lifeline = -1
 
 
 def log_tail(path: Path, lines: int = 8) -> str:

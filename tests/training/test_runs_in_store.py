@@ -189,7 +189,7 @@ def test_going_on_from_a_checkpoint_and_a_copy_ask_the_store(
     assert carry_out().state == "failed"
     s3.another_host("web")
     rows = {row.checkpoint.step: row.checkpoint for row in checkpoints_of(run)}
-    run_go_on_from(run=run, checkpoint=rows[2], by=ada)
+    run_go_on_from(run=Run.objects.get(pk=run.pk), checkpoint=rows[2], by=ada)
     run_cancel(run=Run.objects.get(pk=run.pk), by=ada)
     copy = run_copy_from(run=Run.objects.get(pk=run.pk), checkpoint=rows[2], by=ada)
     s3.another_host()

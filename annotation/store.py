@@ -104,13 +104,16 @@ def there() -> Remote:
 
 @dataclass(frozen=True)
 class Patience:
+    """How to wait."""
+
     look: Callable[[], object] = lambda: None
     """Called now and then while bytes move or nothing does. What it raises ends the wait."""
     away: Callable[[str], object] | None = None
     """Told why, once an outage. Where it is None, nobody waits: StoreAway is raised at once."""
 
 
-patience: ContextVar[Patience] = ContextVar("patience", default=Patience())
+NO_PATIENCE = Patience()
+patience: ContextVar[Patience] = ContextVar("patience", default=NO_PATIENCE)
 
 
 @contextmanager
@@ -188,7 +191,9 @@ def read_list(key: str) -> list[Part]:
         if len(content) > LARGEST_LIST:
             raise damaged(key)
     try:
-        found = [Part(str(item["path"]), str(item["sha256"]), int(item["size"])) for item in json.loads(content)["files"]]
+        found = [
+            Part(str(item["path"]), str(item["sha256"]), int(item["size"])) for item in json.loads(content)["files"]
+        ]
     except (ValueError, KeyError, TypeError):
         raise damaged(key) from None
     if not all(is_inside(part.path) for part in found):
@@ -330,7 +335,7 @@ def remove(key: str) -> None:
 
 
 def remove_older(folder: str, seconds: float, needed: set[str]) -> None:
-    """Remove the files of a folder that nobody needs and that have lain there for longer than this. Raises StoreAway."""
+    """Remove the files of a folder that nobody needs and that are older than this. Raises StoreAway."""
     now = time.time()
     for name, written_at in list(there().names_below(f"{folder}/")):
         digest = name.rpartition("/")[2].removesuffix(".list")

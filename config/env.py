@@ -103,7 +103,11 @@ def env_store(name: str) -> dict[str, Any] | None:
     endpoint = urlsplit(query.get("endpoint", "https://"))
     if unknown := sorted(set(query) - {"endpoint", "region"}):
         raise BadSetting(name, f"has {unknown[0]!r}", f"It takes endpoint and region: {example}.")
-    if endpoint.scheme not in {"http", "https"} or "@" in endpoint.netloc or ("endpoint" in query and not endpoint.netloc):
+    if (
+        endpoint.scheme not in {"http", "https"}
+        or "@" in endpoint.netloc
+        or ("endpoint" in query and not endpoint.netloc)
+    ):
         raise BadSetting(name, "has an endpoint that is no web address", f"Set it to {example}, say.")
     keys = {"access_key": env_str("AWS_ACCESS_KEY_ID"), "secret_key": env_str("AWS_SECRET_ACCESS_KEY")}
     if not all(keys.values()):

@@ -15,10 +15,10 @@ from django.db import DatabaseError, connection
 from training.files import clear_aside
 from training.models import DrainHow
 from training.services.claims import reap_lost_leases, run_claim
+from training.services.copies import tidy_copies
 from training.services.delivery import deliver_due, forget_old_deliveries
 from training.services.jobs import job_claim, jobs_sweep, wake_jobs
 from training.services.notices import notice_stuck_runs
-from training.services.copies import tidy_copies
 from training.services.publishing import clear_finished_runs
 from training.services.removals import carry_out_removals
 from training.services.wake import wake

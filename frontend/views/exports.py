@@ -23,8 +23,8 @@ from frontend.project_forms.exports import ExportForm
 from frontend.ranges import file_response
 from frontend.views.snapshots import snapshot_for
 from training import files
-from training.files import FileStoreError
 from training.exports import REASONS
+from training.files import FileStoreError
 from training.links import export_of, link_token
 from training.models import Job, JobKind, JobState, Snapshot
 from training.packing import CONTENT_TYPES

@@ -7,7 +7,8 @@
 
 Real processes, on a PostgreSQL cluster and Redis servers of its own in a temporary folder, with leases of 5 seconds and
 models of a few thousand weights. Four installations side by side: one for kills, one for what stands around a run, one
-on SQLite, and one of hosts that share nothing but PostgreSQL, Redis and an object store. The table at the end says what was done how often, and what held.
+on SQLite, and one of hosts that share nothing but PostgreSQL, Redis and an object store. The table at the end says what
+was done how often, and what held.
 """
 
 from __future__ import annotations
@@ -176,7 +177,12 @@ class Side:
         return ok
 
     def chosen(self, faults: Any) -> list[Any]:
-        lists = {"kills": faults.KILLS, "around": faults.AROUND, "sqlite": faults.ON_SQLITE, "hosts": faults.HOSTS_APART}
+        lists = {
+            "kills": faults.KILLS,
+            "around": faults.AROUND,
+            "sqlite": faults.ON_SQLITE,
+            "hosts": faults.HOSTS_APART,
+        }
         return [fault for fault in lists[self.options.side] if self.options.only.lower() in fault.name.lower()]
 
     def left(self, fault: Any) -> int:

@@ -143,7 +143,7 @@ def test_wrong_keys_are_an_outage_and_no_loss(s3: ObjectStore, kept: str, monkey
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     s3.settings.STORAGES = s3.settings.STORAGES | {"default": env_store("STORE_URL")}
-    with pytest.raises(StoreAway, match="does not answer .403."):
+    with pytest.raises(StoreAway, match=r"does not answer .403."):
         store.has(f"model/{kept}")
 
 

@@ -45,7 +45,9 @@ def tidy_artifacts() -> None:
 
 def tidy_exports() -> None:
     found = by_id(files.root() / "jobs")
-    wanted = set(Job.objects.filter(pk__in=found).exclude(result={}, ended_at__isnull=False).values_list("pk", flat=True))
+    wanted = set(
+        Job.objects.filter(pk__in=found).exclude(result={}, ended_at__isnull=False).values_list("pk", flat=True)
+    )
     for job_id in set(found) - wanted:
         files.remove(found[job_id])
 

@@ -10,7 +10,10 @@ from training.models import Artifact, ArtifactKind, Checkpoint, Job, JobKind, Jo
 
 
 def push_everything() -> tuple[int, list[str]]:
-    """How many things are in the store now, and the keys of those that are nowhere. Raises FileStoreError, StoreAway."""
+    """How many things are in the store now, and the keys of those that are nowhere.
+
+    Raises FileStoreError, StoreAway.
+    """
     done, missing = 0, []
     for key, sha256 in things():
         path = files.root() / key

@@ -6,8 +6,9 @@
     python3 manage.py faults --only redis    those whose name has this in it
 
 Real processes, on a PostgreSQL cluster and Redis servers of its own in a temporary folder, with leases of 5 seconds and
-models of a few thousand weights. Three installations side by side: one for kills, one for what stands around a run, one
-on SQLite. The table at the end says what was done how often, and what held.
+models of a few thousand weights. Four installations side by side: one for kills, one for what stands around a run, one
+on SQLite, and one of hosts that share nothing but PostgreSQL, Redis and an object store. The table at the end says what
+was done how often, and what held.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.faults.servers import Lacking, PostgreSQL, Redis, Server, end_with_parent
+from tests.faults.servers import S3, Lacking, PostgreSQL, Redis, Server, end_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
-SIDES = ("kills", "around", "sqlite")
+SIDES = ("kills", "around", "sqlite", "hosts")
 MOST_MISSES = 20  # in a row: runs that were over before the moment of their kill came
 
 
@@ -95,7 +96,18 @@ def run_sides(options: argparse.Namespace) -> int:
 
 def carry_out_side(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    from tests.faults import hosts
     from tests.faults.stack import Stack, environment
+
+    apart = options.side == "hosts"
+    if apart and hosts.NETWORK_VARIABLE not in os.environ:
+        if why := hosts.lacking():
+            print(f"hosts: left out, since {why}", flush=True)
+            return 0
+        with hosts.Network() as network:
+            return network.run_inside([sys.executable, "-m", "tests.faults", *sys.argv[1:]], ROOT)
+    if apart:
+        Server.host = hosts.HUB
 
     folder = Path(tempfile.mkdtemp(prefix=f"plackett-faults-{options.side}-"))
     folder.chmod(0o711)  # the user postgres passes through
@@ -105,18 +117,20 @@ def carry_out_side(options: argparse.Namespace) -> int:
     try:
         redis = Redis(folder)
         postgresql = PostgreSQL(folder) if options.side != "sqlite" else None
+        s3 = S3(folder) if apart else None
     except Lacking as error:
         print(f"{options.side}: {error}", flush=True)
         return 1
-    servers: list[Server] = [redis] + ([postgresql] if postgresql else [])
+    servers: list[Server] = [server for server in (redis, postgresql, s3) if server]
     variables = environment(data, postgresql.url if postgresql else "", redis.url, lifeline)
-    stack = Stack(data, variables, lifeline, servers)
+    variables |= s3.variables("faults") if s3 else {}
+    stack = (hosts.HostStack if apart else Stack)(data, variables, lifeline, servers)
     os.environ.update({name: value for name, value in variables.items() if name != "FAULTS_LIFELINE_FD"})
     failed = False
     try:
         for server in servers:
             server.start()
-        failed = not Side(options, stack, redis, postgresql).carry_out()
+        failed = not Side(options, stack, redis, postgresql, s3).carry_out()
     except KeyboardInterrupt:
         failed = True
     finally:
@@ -132,8 +146,8 @@ def carry_out_side(options: argparse.Namespace) -> int:
 class Side:
     """One installation, and the faults that it goes through."""
 
-    def __init__(self, options: argparse.Namespace, stack: Any, redis: Any, postgresql: Any) -> None:
-        self.options, self.stack, self.redis, self.postgresql = options, stack, redis, postgresql
+    def __init__(self, options: argparse.Namespace, stack: Any, redis: Any, postgresql: Any, s3: Any) -> None:
+        self.options, self.stack, self.redis, self.postgresql, self.s3 = options, stack, redis, postgresql, s3
         self.began = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -163,7 +177,12 @@ class Side:
         return ok
 
     def chosen(self, faults: Any) -> list[Any]:
-        lists = {"kills": faults.KILLS, "around": faults.AROUND, "sqlite": faults.ON_SQLITE}
+        lists = {
+            "kills": faults.KILLS,
+            "around": faults.AROUND,
+            "sqlite": faults.ON_SQLITE,
+            "hosts": faults.HOSTS_APART,
+        }
         return [fault for fault in lists[self.options.side] if self.options.only.lower() in fault.name.lower()]
 
     def left(self, fault: Any) -> int:
@@ -176,7 +195,9 @@ class Side:
         """Do it as often as one run bears; returns how often it is left to do, -1 where it did not hold."""
         for miss in range(MOST_MISSES):
             key = f"{self.options.seed}/{fault.name}/{round_}/{miss}"
-            scene = scene_class(world, self.redis, self.postgresql, random.Random(key), bool(self.options.short))
+            scene = scene_class(
+                world, self.redis, self.postgresql, random.Random(key), bool(self.options.short), self.s3
+            )
             began = time.monotonic()
             try:
                 times = fault.do(scene, min(fault.at_once, left))

@@ -89,6 +89,7 @@ class LeaseWatch(threading.Thread):
         except (OperationalError, InterfaceError) as error:
             logger.warning("run %s: the database does not answer (%s)", self.fence.run_id, type(error).__name__)
             connection.close()
+        give_connection_back()
 
     def is_lost(self) -> bool:
         return self.lost.is_set() or time.monotonic() >= self.valid_until
@@ -151,16 +152,23 @@ def supervise(run: Run, *, stopping: threading.Event) -> None:
 def attempt_run(run: Run, fence: Fence, watch: LeaseWatch, stopping: threading.Event) -> None:
     layout = lay_out(run)
     for words in layout.unusable:
-        persist(watch, partial(run_say, fence=fence, text=words, level="warning"))
+        persist(watch, partial(run_say, fence=fence, text=words, level="warning", problem="checkpoint"))
     core = Core.of(run, layout)
     here = Attempted(fence, run.stage, layout, core, watch, stopping, MemoryWatch.of(core.process.pid))
     watch.extended = core.keep_alive
     Deadline(watch, core).start()
+    give_connection_back()
     try:
         exit_code = follow(here)
     finally:
         core.end()
     conclude(here, exit_code)
+
+
+def give_connection_back() -> None:
+    """To the pool, until the next look or write: a worker that carries many runs has more threads than connections."""
+    if connection.vendor == "postgresql" and not connection.in_atomic_block:
+        connection.close()
 
 
 def follow(here: Attempted) -> int:
@@ -212,6 +220,7 @@ def write(here: Attempted, *, patiently: bool) -> None:
     here.batch = []
     if saved:
         prune(here)
+    give_connection_back()
 
 
 def prune(here: Attempted) -> None:
@@ -283,8 +292,9 @@ def conclude(here: Attempted, exit_code: int) -> None:
         reason, message = failure(here.failed)
         persist(here.watch, lambda: run_fail(fence=fence, reason=reason, message=message))
     elif exit_code == EXIT_STOPPED or here.stop_asked_at is not None:
-        words = "Stopped, checkpoint saved." if exit_code == EXIT_STOPPED else "Stopped after the time it had to save."
-        persist(here.watch, lambda: run_hand_back(fence=fence, message=words))
+        saved = exit_code == EXIT_STOPPED
+        words = "Stopped, checkpoint saved." if saved else "Stopped after the time it had to save."
+        persist(here.watch, lambda: run_hand_back(fence=fence, message=words, saved=saved))
     else:
         conclude_death(here, exit_code)
 

@@ -15,9 +15,10 @@ from functools import partial
 from typing import TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import Error, connection
 
 from annotation.errors import PlackettError
+from training.absence import is_away, raise_unless_away
 from training.events import Event, EventFile
 from training.files import FileStoreError
 from training.launcher import Core, Layout, lay_out, log_tail
@@ -86,7 +87,8 @@ class LeaseWatch(threading.Thread):
                 self.state = run_state(fence=self.fence)
         except LeaseLost:
             self.lost.set()
-        except (OperationalError, InterfaceError) as error:
+        except Error as error:
+            raise_unless_away(error)
             logger.warning("run %s: the database does not answer (%s)", self.fence.run_id, type(error).__name__)
             connection.close()
         give_connection_back()
@@ -213,7 +215,8 @@ def write(here: Attempted, *, patiently: bool) -> None:
     else:
         try:
             run_record(fence=here.fence, events=here.batch)
-        except (OperationalError, InterfaceError):
+        except Error as error:
+            raise_unless_away(error)
             connection.close()
             return
     saved = any(event.kind == "checkpoint" for event in here.batch)
@@ -227,7 +230,8 @@ def prune(here: Attempted) -> None:
     """Old checkpoints go once newer ones are registered; where the database is away, they go with the next one."""
     try:
         run_prune_checkpoints(fence=here.fence, resume=here.layout.resume)
-    except (OperationalError, InterfaceError):
+    except Error as error:
+        raise_unless_away(error)
         connection.close()
 
 
@@ -352,7 +356,8 @@ def persist(watch: LeaseWatch, write: Callable[[], Returned]) -> Returned:
     while True:
         try:
             return write()
-        except (OperationalError, InterfaceError) as error:
+        except Error as error:
+            raise_unless_away(error)
             logger.warning("the database does not answer (%s); trying again", type(error).__name__)
             connection.close()
             if watch.is_lost():
@@ -361,16 +366,20 @@ def persist(watch: LeaseWatch, write: Callable[[], Returned]) -> Returned:
 
 
 def let_go(fence: Fence, watch: LeaseWatch) -> None:
-    """The core is dead. Where nobody else has taken the run, say so now, rather than leave it to the reaper."""
+    """No core runs. Where nobody else has taken the run, say so now, rather than leave it to the reaper."""
     if watch.lost.is_set():
         return
     try:
         run_lost(fence=fence, message="The database did not answer in time for this worker to keep its lease.")
-    except (LeaseLost, OperationalError, InterfaceError):
+    except (LeaseLost, Error):
         connection.close()
 
 
 def give_up(fence: Fence, watch: LeaseWatch, error: Exception) -> None:
+    if isinstance(error, Error) and is_away(error):  # before its core had started: nothing is wrong with the run
+        connection.close()
+        let_go(fence, watch)
+        return
     if isinstance(error, FileStoreError):
         reason, message = "data", error.message
     elif isinstance(error, PlackettError):

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import Error, connection
 
+from training.absence import is_away
 from training.models import Run
 
 Returned = TypeVar("Returned")
@@ -19,9 +20,9 @@ def patiently(read: Callable[[], Returned], seconds: float = 120.0) -> Returned:
     while True:
         try:
             return read()
-        except (OperationalError, InterfaceError):
+        except Error as error:
             connection.close()
-            if time.monotonic() > deadline:
+            if not is_away(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
 

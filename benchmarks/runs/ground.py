@@ -68,9 +68,7 @@ class Ground:
         from training.services.runs import run_create
 
         inputs = {"train": self.corpus}
-        return run_create(
-            project=self.project, stage="pretrain", config=config, inputs=inputs, by=self.owner, seed=7
-        )
+        return run_create(project=self.project, stage="pretrain", config=config, inputs=inputs, by=self.owner, seed=7)
 
     def until(
         self, run: Any, condition: Callable[[Any], Any], what: str, seconds: float = WAIT_SECONDS, every: float = 0.05

@@ -39,7 +39,8 @@ class Carried:
 def measure(ground: Ground, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     ground.only("default", "gpu")
     config = CONFIG | {"max_steps": QUICK_STEPS if options.quick else STEPS, "epochs": 1000, "eval_every": 0}
-    pairs = []
+    pairs: list[tuple[Carried, Carried]] = []
+    run_json = Path()  # of the first watched run: what the others start from
     for number in range(options.runs):
         if number % 2:  # in turn, so that what changes on the machine meets both
             alone = by_nobody(run_json, number)

@@ -119,7 +119,7 @@ def rows_of(ground: Ground, count: int, steps: int) -> Iterator[Any]:
         values = columns_of(ground, stage, number, steps) | {
             **{"state": state, "attempt": 1, "step": steps, "started_at": now, "place": float(number)},
             **{"ended_at": now if state in ENDED else None, "priority": number % 3},
-            "latest_metrics": {name: 0.5 for name in KINDS[stage]},
+            "latest_metrics": dict.fromkeys(KINDS[stage], 0.5),
         }
         yield Run(**values)
 

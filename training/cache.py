@@ -136,7 +136,7 @@ def may_go(path: Path) -> bool:
     if path.parent.name != "checkpoints":
         return False
     run_id, attempt, step = path.parts[-5], path.parts[-3], path.name.removeprefix("step_")
-    return not Checkpoint.objects.filter(run=run_id, attempt=attempt, step=int(step)).exists()
+    return not Checkpoint.objects.filter(run_id=run_id, attempt=attempt, step=int(step)).exists()
 
 
 def drop(path: Path, locked_with: Path) -> bool:

@@ -171,6 +171,7 @@ RUN_STUCK_MINUTES = env_int("RUN_STUCK_MINUTES", default=10, minimum=1, maximum=
 RUN_SILENT_SECONDS = env_int("RUN_SILENT_SECONDS", default=900, minimum=5, maximum=86_400)  # no event: it hangs
 STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "rloo", "sample", "evaluate")
 RUN_SILENT_STAGES = env_seconds_by_name("RUN_SILENT_STAGES", STAGES)  # other times for some stages: ppo=1800
+WEB_PROCESSES = env_int("WEB_PROCESSES", default=1, minimum=1, maximum=64)  # those that `up` answers requests with
 LABEL_LEASE_SECONDS = env_int("LABEL_LEASE_SECONDS", default=30 * 60, minimum=5, maximum=7 * 24 * 3600)
 
 # Notices. No mail goes out unless EMAIL_HOST is set; links in mails and webhooks need PUBLIC_URL.

@@ -194,15 +194,18 @@ def settle_assignment(task: Task, assignment: Assignment) -> bool:
 
     Whoever comes late takes a free slot; where there is none, the label is kept and does not count.
     """
-    assignment.refresh_from_db()
+    assignment.refresh_from_db(fields=["status", "slot"])
+    changed: dict[str, Any] = {"draft": {}, "draft_saved_at": None}
     if assignment.status != AssignmentStatus.SUBMITTED:
         if assignment.slot is None and is_free(task):
             assignment.slot = take_slot(task)
         assignment.status = AssignmentStatus.SUBMITTED
-        changed = {"status": assignment.status, "slot": assignment.slot, "skip_reason": "", "skip_note": ""}
-        Assignment.objects.filter(pk=assignment.pk).update(ended_at=Now(), **changed)
-    Assignment.objects.filter(pk=assignment.pk).update(draft={}, draft_saved_at=None)
-    assignment.refresh_from_db()
+        changed |= {"status": assignment.status, "slot": assignment.slot, "skip_reason": "", "skip_note": ""}
+        changed["ended_at"] = Now()
+    Assignment.objects.filter(pk=assignment.pk).update(**changed)
+    # What was loaded before is stale now: whoever looks at it reads it anew.
+    for name in changed.keys() - {"status", "slot"}:
+        assignment.__dict__.pop(name, None)
     return assignment.slot is not None
 
 
@@ -226,8 +229,10 @@ def shared_fields(task: Task, submission: Submission) -> dict[str, Any]:
 def next_revision(kind: type[AnyLabel], assignment: Assignment) -> int:
     """Make room for a new current revision, under the task's lock, and return its number."""
     latest = kind.objects.filter(assignment=assignment).order_by("-revision").values_list("revision", flat=True).first()
+    if latest is None:
+        return 1
     kind.objects.filter(assignment=assignment, is_current=True).update(is_current=False)
-    return (latest or 0) + 1
+    return latest + 1
 
 
 # --- What is kept ---------------------------------------------------------------------------------

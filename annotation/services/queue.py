@@ -12,7 +12,7 @@ Locks are taken in one order, labeler before task, and a claim holds one task, s
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -41,7 +41,7 @@ from annotation.policy import Head, Policy, categories_in_order, kinds_in_order
 from annotation.roles import Capability
 from annotation.selectors.limits import left_today
 from annotation.selectors.queue_settings import policy_of
-from annotation.selectors.taken import labels_taken
+from annotation.selectors.taken import Taken, labels_taken
 from annotation.services import audit
 from annotation.services.audit import Actor
 from annotation.services.guidelines import check_acknowledged
@@ -78,9 +78,10 @@ def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignme
         # The same person in two tabs gets the same task in both.
         Membership.objects.select_for_update(no_key=True).get(pk=labeler.pk)
         in_hand = resume_lease(labeler, kinds) or regain_lost(labeler, kinds)
-        if in_hand is None and left_today(labeler) != 0:
-            return lease_new(labeler, kinds)
-        return in_hand
+        if in_hand is not None:
+            return in_hand
+        policy = policy_of(labeler.project)
+        return None if left_today(labeler, policy) == 0 else lease_new(labeler, kinds, policy)
 
 
 def resume_lease(labeler: Membership, kinds: list[str]) -> Assignment | None:
@@ -104,13 +105,12 @@ def regain_lost(labeler: Membership, kinds: list[str]) -> Assignment | None:
     return lease_again(task, Assignment.objects.get(task=task, labeler=labeler))
 
 
-def lease_new(labeler: Membership, kinds: list[str]) -> Assignment | None:
+def lease_new(labeler: Membership, kinds: list[str], policy: Policy) -> Assignment | None:
     """Lease the task that the policy puts first, of those that this labeler has not met.
 
     Tasks that another process has locked are passed by. Where only such are left, wait for them: passing by the last
     task of a queue would leave its slot to nobody.
     """
-    policy = policy_of(labeler.project)
     for skip_locked in (True, False):
         for waiting in best_first(labeler, kinds, policy):
             # NO KEY UPDATE, so that others may insert rows that point at the task meanwhile.
@@ -168,37 +168,61 @@ def best_first(labeler: Membership, kinds: list[str], policy: Policy) -> Iterato
     """Yield where to look for the next task, the best place first.
 
     Ordinarily two queries are asked before the first place is known, however many tasks and labels there are. At the
-    end of each kind come all of its tasks: a category that was not counted yet must not be starved.
+    end of each kind come all of its tasks, and at the end of all the kinds of which none was counted: what was not
+    counted yet must not be starved.
     """
-    for kind in kinds_first(labeler, kinds, policy):
-        waiting = candidates(labeler, kind).order_by(*policy.order())
-        for category in categories_first(waiting, labeler.project, kind, policy):
-            yield waiting.filter(category=category)
+    handed_out = [kind for kind in kinds if policy.weight(kind) > 0]
+    counts = labels_taken(labeler.project)
+    counted = [kind for kind in handed_out if any(count.waiting for count in counts[kind].values())]
+    for kind in kinds_first(labeler, counted, policy):
+        yield from categories_first(labeler, kind, counts[kind], policy)
         yield candidates(labeler, kind)
+    for kind in handed_out:
+        if kind not in counted:
+            yield candidates(labeler, kind)
 
 
 def kinds_first(labeler: Membership, kinds: list[str], policy: Policy) -> list[str]:
-    """The kinds that have a task for this labeler, in the order in which the policy tries them. One query."""
-    handed_out = [kind for kind in kinds if policy.weight(kind) > 0]
-    if len(handed_out) < 2:
-        return handed_out
-    heads = {kind: Subquery(candidates(labeler, kind).values("priority")[:1]) for kind in handed_out}
+    """Those of the kinds that have a task for this labeler, in the order in which the policy tries them. One query."""
+    if len(kinds) < 2:
+        return kinds
+    heads = {kind: Subquery(candidates(labeler, kind).values("priority")[:1]) for kind in kinds}
     priorities = Project.objects.filter(pk=labeler.project_id).values(**heads).get()
     found = {kind: priority for kind, priority in priorities.items() if isinstance(priority, int)}
     return kinds_in_order(found, policy, random.random())
 
 
-def categories_first(waiting: QuerySet[Task], project: Project, kind: str, policy: Policy) -> list[str]:
-    """The categories in which these tasks wait, in the order in which the policy tries them. Two queries."""
-    counts = labels_taken(project)[kind]
+def categories_first(
+    labeler: Membership, kind: str, counts: Mapping[str, Taken], policy: Policy
+) -> Iterator[QuerySet[Task]]:
+    """Yield the tasks of one category of this kind after the other, as the policy tries them.
+
+    Nothing where all tasks of the kind have one order: they come after this.
+    """
+    waiting = candidates(labeler, kind).order_by(*policy.order())
     waiting_in = [category for category, count in counts.items() if count.waiting]
-    if len(waiting_in) < 2:
-        return waiting_in
-    heads = {category: Subquery(waiting.filter(category=category).values("pk")[:1]) for category in waiting_in}
-    ids = [key for key in Project.objects.filter(pk=project.pk).values_list(*heads.values()).get() if key]
-    rows = Task.objects.filter(pk__in=ids).values_list("category", "priority", "uncertainty", "pk")
     taken = {category: count.taken for category, count in counts.items()}
-    return categories_in_order([Head(*row[:3], str(row[3])) for row in rows], taken, policy)
+    if len(waiting_in) == 1:
+        yield waiting.filter(category=waiting_in[0])
+    elif policy.has_quotas:
+        # Of the tasks of the highest priority alone, which one query finds; the others wait.
+        best = candidates(labeler, kind).values_list("priority", flat=True).first()
+        heads = [] if best is None else [Head(category, best, 0.0, "") for category in waiting_in]
+        for category in categories_in_order(heads, taken, policy):
+            yield waiting.filter(category=category, priority=best)
+    elif policy.uncertain_first:
+        for category in categories_in_order(heads_of(labeler, waiting, waiting_in), taken, policy):
+            yield waiting.filter(category=category)
+
+
+def heads_of(labeler: Membership, waiting: QuerySet[Task], categories: list[str]) -> list[Head]:
+    """The first of these tasks in each category, found by the categories' index. Two queries."""
+    heads = {category: Subquery(waiting.filter(category=category).values("pk")[:1]) for category in categories}
+    if not heads:
+        return []
+    ids = [key for key in Project.objects.filter(pk=labeler.project_id).values_list(*heads.values()).get() if key]
+    rows = Task.objects.filter(pk__in=ids).values_list("category", "priority", "uncertainty", "pk")
+    return [Head(*row[:3], str(row[3])) for row in rows]
 
 
 def lease_to(labeler: Membership, task: Task) -> Assignment:
@@ -229,7 +253,7 @@ def shuffled_responses(task: Task) -> list[str]:
 
 
 def lock_task(task_id: Any) -> Task:
-    return Task.objects.select_for_update(of=("self",), no_key=True).get(pk=task_id)
+    return Task.objects.select_related("project").select_for_update(of=("self",), no_key=True).get(pk=task_id)
 
 
 def is_free(task: Task) -> bool:
@@ -238,7 +262,9 @@ def is_free(task: Task) -> bool:
 
 def take_slot(task: Task) -> int:
     """Take the lowest free slot of a locked task."""
-    held = set(task.assignments.filter(slot__isnull=False).order_by().values_list("slot", flat=True))
+    held: set[int | None] = set()
+    if task.open_slots < task.overlap:
+        held |= set(task.assignments.filter(slot__isnull=False).order_by().values_list("slot", flat=True))
     slot = next(number for number in range(1, task.overlap + 1) if number not in held)
     Task.objects.filter(pk=task.pk).update(open_slots=F("open_slots") - 1)
     task.open_slots -= 1

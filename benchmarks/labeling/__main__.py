@@ -8,11 +8,15 @@
     python3 manage.py bench labeling --markdown FILE           the rows as a table
 
 Prints a JSON line a part. The server is `manage.py up` with two web processes, on a database of the benchmark's own.
-A labeler asks for what their browser asks for: the task's page (`next`), a draft every three seconds of thought and one
-at least (`draft`), the submit, which also takes the next task (`submit`); `turn` is from the press of Submit to the next
-page. Parts: `small` 10,000 answers, ten seconds of thought; `thought` the same on all answers; `none` no thought, until
-as many labels are made as --labels says; `steps` more and more labelers, until a p95 crosses 150 ms; `kills` web
-processes, database connections and networks killed meanwhile; `pages` the lead's pages; `peer` Label Studio.
+A labeler asks for what their browser asks for: the task's page (`next`), a draft every three seconds of thought and at
+least one (`draft`), the submit, which also takes the next task (`submit`); `turn` is from the press of Submit to the
+next page. Parts:
+
+    small    10,000 answers, ten seconds of thought        thought  the same on all answers
+    pages    the lead's pages                              steps    more labelers, until a p95 crosses 150 ms
+    kills    web processes, database connections and networks, meanwhile
+    none     no thought, until the database holds as many labels as --labels says
+    peer     Label Studio, by API, without thought, and ours beside it
 """
 
 from __future__ import annotations
@@ -58,7 +62,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="measured seconds of a part with thought (60)")
     parser.add_argument("--longest", type=float, default=600.0, help="seconds of `none` at most (600)")
     parser.add_argument("--state", type=Path, help="a file of rows: parts that are in it are not measured again")
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="where databases and environments are kept")
+    parser.add_argument(
+        "--folder", type=Path, default=default_folder(), help="where databases and environments are kept"
+    )
     parser.add_argument("--side", choices=("both", "ours", "theirs"), default="both", help="of the part `peer`")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument(

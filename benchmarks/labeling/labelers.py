@@ -12,7 +12,6 @@ import json
 import random
 import re
 import time
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ CSRF = "b" * 32
 JSON = {"Accept": "application/json", "X-CSRFToken": CSRF}
 HIDDEN = re.compile(rb'name="(submission_id|started_at|active_seconds)" value="([^"]*)"')
 FORM = re.compile(rb'id="task-form" action="([^"]*)"')
+SAVED = re.compile(rb'data-saved-at="([^"]*)"')
 ANSWER = re.compile(rb'<article class="card answer')
 Fields = dict[str, str]
 
@@ -87,6 +87,8 @@ class Page:
     action: str
     fields: Fields
     answers: int
+    saved_at: str = ""
+    """The server's word for its newest draft, which the next one is written upon."""
 
     @property
     def assignment(self) -> str:
@@ -116,7 +118,7 @@ class Labeler:
         self.draw = random.Random(self.seed)
 
     async def work(self) -> None:
-        """Label until told to stop; begins somewhere within the first time of thought, so that not all begin at once."""
+        """Label until told to stop; begins within the first time of thought, so that not all begin at once."""
         await asyncio.sleep(self.draw.uniform(0, max(1.0, self.session.think_s)))
         url = await self.start()
         while url and not self.session.ends:
@@ -193,14 +195,15 @@ class Labeler:
         self.written.append((time.monotonic(), version))
         fields["active_seconds"] = str(version)
         try:
-            answer = await self.browser.post(f"{page.url}draft/", {**fields, "tab": str(self.seed)}, JSON)
+            written = {**fields, "tab": str(self.seed), "base": page.saved_at}
+            answer = await self.browser.post(f"{page.url}draft/", written, JSON)
         except Broken as problem:
             self.failed("draft", str(problem))
             return
         if answer.status != 200:
             self.failed("draft", f"status {answer.status}")
             return
-        self.acknowledged = version
+        self.acknowledged, page.saved_at = version, str(json.loads(answer.body)["saved_at"])
         self.session.note("draft", answer.seconds)
 
     def at_stop(self) -> DraftAtStop | None:
@@ -265,7 +268,9 @@ def read_page(url: str, body: bytes) -> Page:
     fields = {name.decode(): value.decode() for name, value in HIDDEN.findall(body)}
     if action is None or "submission_id" not in fields:
         raise Trouble(f"{url} is no page of a ranking task")
-    return Page(url, action[1].decode().replace("&amp;", "&"), fields, len(ANSWER.findall(body)))
+    saved = SAVED.search(body)
+    address = action[1].decode().replace("&amp;", "&")
+    return Page(url, address, fields, len(ANSWER.findall(body)), saved[1].decode() if saved else "")
 
 
 def fill(fields: Fields, ranks: Sequence[int], answers: int) -> None:
@@ -274,5 +279,3 @@ def fill(fields: Fields, ranks: Sequence[int], answers: int) -> None:
     for place in range(answers):
         fields[f"rating-{place}"] = str(max(1, 8 - ranks[place]))
         fields[f"rank-{place}"] = str(ranks[place])
-
-

@@ -1,7 +1,7 @@
 """Plackett and Label Studio side by side: the same number of tasks and accounts, each on the database it starts with.
 
-Label Studio's community edition has an environment of its own, made once from pins (`requirements.txt`), and runs as its
-documentation starts it. Its questions to the network (is there a newer version?) are switched off: they cost it time.
+Label Studio's community edition has an environment of its own, made once from pins (`requirements.txt`), and runs as
+its documentation starts it. Its questions to the network (is there a newer version?) are switched off: they take time.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmarks.labeling.figures import Record, Stored, beside, kept
 from benchmarks.labeling.labelers import CSRF
 from benchmarks.labeling.peer_labelers import LabelStudio, Plackett, System, Work, label, sign_in
 from benchmarks.labeling.places import BASE_DIR, Place, place
+from benchmarks.labeling.runs import stored_of
 from benchmarks.labeling.serving import served
 from benchmarks.labeling.texts import answer_text, prompt_text
 from benchmarks.labeling.wire import Browser
@@ -90,8 +91,7 @@ def outcome(there: Place, work: Work) -> Record:
     sent = there.folder / "sent.json"
     sent.write_text(json.dumps({"submissions": work.sent, "drafts": []}))
     found = there.child("checking", {"sent": str(sent)})
-    stored = Stored(0, found["labels"], found["submissions"], found["edited"], found["over_overlap"], found["slots_lost"])
-    return kept(work.sent, work.acknowledged, stored)
+    return kept(work.sent, work.acknowledged, stored_of(0, found))
 
 
 async def labeled(system: System, browsers: Sequence[Browser], options: argparse.Namespace) -> tuple[Work, Record]:

@@ -1,6 +1,6 @@
 """Run by Label Studio's own interpreter: its tables, the accounts, and a project that ranks answers. Prints JSON.
 
-    PYTHON peer_setup.py '{"accounts": 8, "password": "..."}'
+PYTHON peer_setup.py '{"accounts": 8, "password": "..."}'
 """
 
 from __future__ import annotations

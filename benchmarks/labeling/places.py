@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
-OURS = ("PLACKETT_", "RUN_", "LABEL_", "EMAIL_", "DJANGO_", "TEST_")
-OURS_TOO = {"DATABASE_URL", "REDIS_URL", "SECRET_KEY", "ALLOWED_HOSTS", "HTTPS", "DEBUG", "STATIC_ROOT", "WEB_PROCESSES"}
+OURS = ("PLACKETT_", "RUN_", "LABEL_", "EMAIL_", "DJANGO_", "TEST_", "WEB")
+OURS_TOO = {"SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL", "STATIC_ROOT", "HTTPS", "DEBUG"}
 WEB_PROCESSES = 2
 
 
@@ -47,9 +47,7 @@ class Place:
 
     def environment(self) -> dict[str, str]:
         """Of each process that works on this place: an installation's settings, whatever this shell has set."""
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(OURS) and name not in OURS_TOO
-        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS) and name not in OURS_TOO}
         ours = {
             "PLACKETT_DATA": str(self.data),
             "SECRET_KEY": "of the labeling benchmark alone, and signs nothing that lives on",

@@ -21,7 +21,10 @@ from benchmarks.labeling.wire import Browser
 WARM_SECONDS = 5.0  # beyond the time of thought within which all begin
 SETTLE_SECONDS = 8.0  # after the last fault, until the labelers are cut off
 WORST_TROUBLES = 3
-PAGES = ("queue/", "queue/policy/", "queue/limits/", "queue/review/", "prompts/", "people/", "audit/", "label/", "history/")
+PAGES = (
+    *("queue/", "queue/policy/", "queue/limits/", "queue/review/", "prompts/", "people/", "audit/"),
+    *("label/", "history/"),
+)
 PAGE_TRIES = 5
 
 
@@ -168,7 +171,16 @@ def outcome(place: Place, session: Session, before: int, stopped: Sequence[Draft
     drafts = [each.assignment for each in stopped]
     sent.write_text(json.dumps({"submissions": session.sent, "drafts": drafts}))
     found = place.child("checking", {"sent": str(sent)})
-    stored = Stored(
+    row = kept(session.sent, session.acknowledged, stored_of(before, found))
+    row["unaudited"] = found["labels"] - found["audit_rows"]
+    if stopped:
+        row |= {"drafts": len(stopped), "drafts_lost": session.drafts_older + drafts_lost(stopped, found["drafts"])}
+    return row
+
+
+def stored_of(before: int, found: dict[str, Any]) -> Stored:
+    """What `checking` answered."""
+    return Stored(
         labels_before=before,
         labels_after=found["labels"],
         submissions=found["submissions"],
@@ -176,11 +188,6 @@ def outcome(place: Place, session: Session, before: int, stopped: Sequence[Draft
         over_overlap=found["over_overlap"],
         slots_lost=found["slots_lost"],
     )
-    row = kept(session.sent, session.acknowledged, stored)
-    row["unaudited"] = found["labels"] - found["audit_rows"]
-    if stopped:
-        row |= {"drafts": len(stopped), "drafts_lost": session.drafts_older + drafts_lost(stopped, found["drafts"])}
-    return row
 
 
 # --- The lead's pages -------------------------------------------------------------------------------------------------

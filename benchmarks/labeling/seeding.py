@@ -180,4 +180,3 @@ def plain_indexes(cursor: Any) -> list[tuple[str, str]]:
         [tables],
     )
     return list(cursor.fetchall())
-

@@ -1,4 +1,4 @@
-"""Made-up prompts and answers of the length that people rank: the same words for both systems. Standard library only."""
+"""Made-up prompts and answers of the length that people rank: the same words for both systems. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import random
 from functools import cache
 
 SENTENCES = 4000
-WORDS = (
-    "answer question water people value model city number light week river letter machine garden market history music "
-    "small early open clear common local simple public strong recent short because before after while between against "
-    "shows takes makes keeps gives needs finds moves turns holds means starts ends grows falls often rarely usually "
-    "the a of to and in that it is was for on are as with his they at be this from have or by one had not but what all"
-).split()
+WORDS = """
+answer question water people value model city number light week river letter machine garden market history music
+small early open clear common local simple public strong recent short because before after while between against
+shows takes makes keeps gives needs finds moves turns holds means starts ends grows falls often rarely usually
+the a of to and in that it is was for on are as with his they at be this from have or by one had not but what all
+"""
 
 
 @cache
 def sentences() -> list[str]:
-    draw = random.Random(2203)
-    return [" ".join(draw.choices(WORDS, k=draw.randint(7, 18))).capitalize() + "." for _ in range(SENTENCES)]
+    draw, words = random.Random(2203), WORDS.split()
+    return [" ".join(draw.choices(words, k=draw.randint(7, 18))).capitalize() + "." for _ in range(SENTENCES)]
 
 
 def prompt_text(draw: random.Random, number: int) -> str:

@@ -44,12 +44,15 @@ def peer_python(cache: Path, peer: Peer = TRL) -> Path:
     print(f"Making {peer.name}'s environment in {venv}", file=sys.stderr, flush=True)
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], capture_output=True, text=True)
     if made.returncode:
-        raise NoPeer(f"{peer.name}'s environment cannot be made: {(made.stderr or made.stdout).strip().splitlines()[-1]}")
+        said = (made.stderr or made.stdout).strip().splitlines()[-1]
+        raise NoPeer(f"{peer.name}'s environment cannot be made: {said}")
     prefer_cpu = sys.platform == "linux" and not bootstrap.has_nvidia_driver()
     with contextlib.redirect_stdout(sys.stderr):  # our standard output is JSON lines
         problem = installer.install(python, peer.requirements, venv / "install.log", prefer_cpu_torch=prefer_cpu)
     if problem:
-        raise NoPeer(f"{peer.name} cannot be installed for the comparison. {problem} (Or measure ours alone: --side ours.)")
+        raise NoPeer(
+            f"{peer.name} can't be installed for the comparison. {problem} (Or measure ours alone: --side ours)"
+        )
     (venv / "complete").touch()
     return python
 

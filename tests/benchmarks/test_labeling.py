@@ -119,11 +119,12 @@ def test_a_labeler_reads_drafts_and_submits_the_page_as_it_is(client: Client, ta
     fields = dict(page.fields)
     fill(fields, [2, 1, 4, 3], 2)
     fields["active_seconds"] = "7"
-    assert client.post(f"{page.url}draft/", fields | {"tab": "1"}, headers={"accept": "application/json"}).status_code == 200
+    script = {"accept": "application/json"}
+    assert client.post(f"{page.url}draft/", fields | {"tab": "1"}, headers=script).status_code == 200
     assert checking.draft_versions([str(task.pk)]) == {str(task.pk): 7}
     assert page_of(client, task).fields["active_seconds"] == "7"
     fill(fields, [2, 1, 4, 3], 4)
-    answer = client.post(page.url + page.action, fields, headers={"accept": "application/json"})
+    answer = client.post(page.url + page.action, fields, headers=script)
     assert answer.json()["next"].endswith("/label/")
     ranking = Ranking.objects.get()
     assert str(ranking.submission_id) == fields["submission_id"]

@@ -56,20 +56,31 @@ def project_for(user: User | AnonymousUser, slug: str, capability: Capability | 
 def labeler_for(user: User | AnonymousUser, slug: str) -> tuple[ProjectAccess, Membership]:
     """Return access and membership of someone who may label in this project, or raise Http404."""
     access = project_for(user, slug, Capability.LABEL)
+    return access, member_of(access)
+
+
+def member_of(access: ProjectAccess) -> Membership:
+    """The membership behind an access, or Http404 for who is no member."""
     if access.membership is None:
         raise Http404(NOTHING_HERE)
-    return access, access.membership
+    return access.membership
 
 
 def assignment_for(user: User | AnonymousUser, slug: str, assignment_id: UUID) -> tuple[ProjectAccess, Assignment]:
     """Return the person's own assignment, whatever became of its lease, or raise Http404."""
-    access, membership = labeler_for(user, slug)
+    access = project_for(user, slug, Capability.LABEL)
+    return access, own_assignment(access, assignment_id)
+
+
+def own_assignment(access: ProjectAccess, assignment_id: UUID) -> Assignment:
+    """The assignment of someone who may label in the project, or Http404 for what is not theirs."""
+    membership = member_of(access)
     mine = Assignment.objects.filter(id=assignment_id, labeler=membership)
     assignment = mine.select_related("task__prompt", "task__brief").first()
     if assignment is None:
         raise Http404(NOTHING_HERE)
     assignment.labeler, assignment.task.project = membership, access.project
-    return access, assignment
+    return assignment
 
 
 def projects_of(user: User) -> QuerySet[Project]:

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from annotation.fields import Flag, default_ranking_fields
-from annotation.models import Assignment, FormVersion, Project, Ranking, TaskKind
+from annotation.models import Assignment, AssignmentStatus, FormVersion, Project, Ranking, TaskKind
 from annotation.ranking_form import FormProblem
 
 
@@ -39,6 +39,8 @@ def form_in_hand(assignment: Assignment, version: int | None = None) -> FormVers
         return form_of(assignment, None)
     if version is not None:
         return version_of(task.project, task.kind, version)
+    if assignment.status != AssignmentStatus.SUBMITTED:  # it has no label
+        return form_of(assignment, None)
     label = Ranking.objects.filter(assignment=assignment, is_current=True).select_related("form").first()
     return form_of(assignment, label)
 

@@ -41,7 +41,7 @@ from annotation.policy import Head, Policy, categories_in_order, kinds_in_order
 from annotation.roles import Capability
 from annotation.selectors.limits import left_today
 from annotation.selectors.queue_settings import policy_of
-from annotation.selectors.taken import Taken, labels_taken
+from annotation.selectors.taken import Counts, Taken, labels_taken
 from annotation.services import audit
 from annotation.services.audit import Actor
 from annotation.services.guidelines import check_acknowledged
@@ -74,24 +74,24 @@ def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignme
     check_acknowledged(labeler)
     kinds = [kind] if kind else list(TaskKind.values)
     leases_release_expired(labeler=labeler)
+    # Read before the lock: on SQLite it is everybody's.
+    policy, counts = policy_of(labeler.project), labels_taken(labeler.project)
     with transaction.atomic():
         # The same person in two tabs gets the same task in both.
-        Membership.objects.select_for_update(no_key=True).get(pk=labeler.pk)
-        in_hand = resume_lease(labeler, kinds) or regain_lost(labeler, kinds)
-        if in_hand is not None:
-            return in_hand
-        policy = policy_of(labeler.project)
-        return None if left_today(labeler, policy) == 0 else lease_new(labeler, kinds, policy)
+        lock_labeler(labeler)
+        found = None
+        if labeler.assignments.filter(status__in=(Status.LEASED, Status.EXPIRED)).exists():
+            found = resume_lease(labeler, kinds) or regain_lost(labeler, kinds)
+        if found is None and left_today(labeler, policy) != 0:
+            found = lease_new(labeler, kinds, policy, counts)
+    return None if found is None else read(found)
 
 
 def resume_lease(labeler: Membership, kinds: list[str]) -> Assignment | None:
     """Return the task in the labeler's hands, with its time begun anew."""
-    held = (
-        labeler.assignments.filter(status=Status.LEASED, task__kind__in=kinds).order_by("-assigned_at", "-id").first()
-    )
-    if held is not None and extend_lease(held):
-        return read(held)
-    return None
+    held = labeler.assignments.filter(status=Status.LEASED, task__kind__in=kinds)
+    latest = held.order_by("-assigned_at", "-id").first()
+    return latest if latest is not None and extend_lease(latest) else None
 
 
 def regain_lost(labeler: Membership, kinds: list[str]) -> Assignment | None:
@@ -105,14 +105,14 @@ def regain_lost(labeler: Membership, kinds: list[str]) -> Assignment | None:
     return lease_again(task, Assignment.objects.get(task=task, labeler=labeler))
 
 
-def lease_new(labeler: Membership, kinds: list[str], policy: Policy) -> Assignment | None:
+def lease_new(labeler: Membership, kinds: list[str], policy: Policy, counts: Counts) -> Assignment | None:
     """Lease the task that the policy puts first, of those that this labeler has not met.
 
     Tasks that another process has locked are passed by. Where only such are left, wait for them: passing by the last
     task of a queue would leave its slot to nobody.
     """
     for skip_locked in (True, False):
-        for waiting in best_first(labeler, kinds, policy):
+        for waiting in best_first(labeler, kinds, policy, counts):
             # NO KEY UPDATE, so that others may insert rows that point at the task meanwhile.
             task = waiting.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked).first()
             if task is not None:
@@ -164,15 +164,16 @@ def hurdles(labeler: Membership, kind: str) -> dict[Hurdle, Q | Exists]:
 # --- The policy, carried out ------------------------------------------------------------------------
 
 
-def best_first(labeler: Membership, kinds: list[str], policy: Policy) -> Iterator[QuerySet[Task]]:
+def best_first(
+    labeler: Membership, kinds: list[str], policy: Policy, counts: Counts
+) -> Iterator[QuerySet[Task]]:
     """Yield where to look for the next task, the best place first.
 
-    Ordinarily two queries are asked before the first place is known, however many tasks and labels there are. At the
-    end of each kind come all of its tasks, and at the end of all the kinds of which none was counted: what was not
+    Ordinarily two queries at most are asked before the first place is known, whatever there is in it. At the end of each
+    kind come all of its tasks, and at the end of all the kinds of which none was counted: what was not
     counted yet must not be starved.
     """
     handed_out = [kind for kind in kinds if policy.weight(kind) > 0]
-    counts = labels_taken(labeler.project)
     counted = [kind for kind in handed_out if any(count.waiting for count in counts[kind].values())]
     for kind in kinds_first(labeler, counted, policy):
         yield from categories_first(labeler, kind, counts[kind], policy)
@@ -231,7 +232,7 @@ def lease_to(labeler: Membership, task: Task) -> Assignment:
     assignment.slot = take_slot(task)
     assignment.presented_order = shuffled_responses(task)
     assignment.save(force_insert=True)
-    return read(assignment)
+    return assignment
 
 
 def lease_again(task: Task, assignment: Assignment) -> Assignment:
@@ -239,7 +240,7 @@ def lease_again(task: Task, assignment: Assignment) -> Assignment:
     Assignment.objects.filter(pk=assignment.pk).update(
         status=Status.LEASED, slot=take_slot(task), lease_until=Now() + lease_time(), ended_at=None
     )
-    return read(assignment)
+    return assignment
 
 
 def shuffled_responses(task: Task) -> list[str]:
@@ -250,6 +251,12 @@ def shuffled_responses(task: Task) -> list[str]:
 
 
 # --- Slots: only under the task's lock ------------------------------------------------------------
+
+
+def lock_labeler(labeler: Membership) -> None:
+    """Have others who lock this labeler wait; on SQLite the transaction alone does that."""
+    if connection.features.has_select_for_update:
+        Membership.objects.select_for_update(no_key=True).get(pk=labeler.pk)
 
 
 def lock_task(task_id: Any) -> Task:
@@ -315,7 +322,7 @@ def release_expired(assignment_id: Any, task_id: Any) -> int:
 
 def leases_give_back(*, labeler: Membership) -> None:
     """End the labeler's leases, so that others get the tasks; drafts stay with the labeler. Inside a transaction."""
-    Membership.objects.select_for_update(no_key=True).get(pk=labeler.pk)  # labeler before task, as in a claim
+    lock_labeler(labeler)  # before the task, as in a claim
     for assignment in labeler.assignments.filter(status=Status.LEASED).order_by("task"):
         task = lock_task(assignment.task_id)
         held = Assignment.objects.filter(pk=assignment.pk, status=Status.LEASED)
@@ -420,8 +427,9 @@ def draft_save(*, assignment: Assignment, draft: dict[str, Any], base: datetime 
     mine = Assignment.objects.filter(pk=assignment.pk)
     if draft.get("tab"):
         mine = mine.filter(Q(draft_saved_at__isnull=True) | Q(draft__tab=draft["tab"]))
-    if not mine.update(draft=draft, draft_saved_at=Now()):
-        draft_replace(assignment, draft, base)
+    with transaction.atomic():
+        if not mine.update(draft=draft, draft_saved_at=Now()):
+            draft_replace(assignment, draft, base)
     assignment.refresh_from_db(fields=["draft", "draft_saved_at"])
     assert assignment.draft_saved_at is not None
     return assignment.draft_saved_at

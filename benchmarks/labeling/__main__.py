@@ -66,6 +66,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--folder", type=Path, default=default_folder(), help="where databases and environments are kept"
     )
     parser.add_argument("--side", choices=("both", "ours", "theirs"), default="both", help="of the part `peer`")
+    parser.add_argument("--peer-python", type=Path, help="an interpreter that has Label Studio, instead of an own one")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument(
         "--postgresql",

@@ -118,7 +118,7 @@ async def labeled(system: System, browsers: Sequence[Browser], options: argparse
 
 def theirs(options: argparse.Namespace) -> Record:
     try:
-        python = peer_python(options.folder, LABEL_STUDIO)
+        python = options.peer_python or peer_python(options.folder, LABEL_STUDIO)
     except NoPeer as problem:
         raise SystemExit(str(problem)) from None
     room = options.folder / "label-studio"

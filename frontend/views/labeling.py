@@ -275,7 +275,7 @@ def submit_ranking(request: HttpRequest, assignment: Assignment, clock: submissi
         active_seconds=clock.active_seconds,
         by=assignment.labeler,
         prompt_fields=read.prompt_fields,
-        form_version=version.version,
+        form=version,
     )
 
 

@@ -23,16 +23,17 @@ def wrapper(path: Path, **options: Any) -> DatabaseWrapper:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "it.sqlite3"
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "it.sqlite3"
 
 
 @pytest.fixture
-def connection(path: Path) -> Iterator[DatabaseWrapper]:
-    found = wrapper(path)
-    found.cursor().execute("CREATE TABLE words (word TEXT)")
-    yield found
-    found.close()
+def connection(path: Path, django_db_blocker: Any) -> Iterator[DatabaseWrapper]:
+    with django_db_blocker.unblock():  # a file of its own, of which the tests' database knows nothing
+        found = wrapper(path)
+        found.cursor().execute("CREATE TABLE words (word TEXT)")
+        yield found
+        found.close()
 
 
 def begin(connection: DatabaseWrapper) -> None:

@@ -66,17 +66,22 @@ def member_of(access: ProjectAccess) -> Membership:
     return access.membership
 
 
-def assignment_for(user: User | AnonymousUser, slug: str, assignment_id: UUID) -> tuple[ProjectAccess, Assignment]:
-    """Return the person's own assignment, whatever became of its lease, or raise Http404."""
+def assignment_for(
+    user: User | AnonymousUser, slug: str, assignment_id: UUID, *, read: str = "task__prompt"
+) -> tuple[ProjectAccess, Assignment]:
+    """Return the person's own assignment, whatever became of its lease, or raise Http404.
+
+    read: what is read along with it; the prompt is long, and not all need it.
+    """
     access = project_for(user, slug, Capability.LABEL)
-    return access, own_assignment(access, assignment_id)
+    return access, own_assignment(access, assignment_id, read=read)
 
 
-def own_assignment(access: ProjectAccess, assignment_id: UUID) -> Assignment:
+def own_assignment(access: ProjectAccess, assignment_id: UUID, *, read: str = "task__prompt") -> Assignment:
     """The assignment of someone who may label in the project, or Http404 for what is not theirs."""
     membership = member_of(access)
     mine = Assignment.objects.filter(id=assignment_id, labeler=membership)
-    assignment = mine.select_related("task__prompt", "task__brief").first()
+    assignment = mine.select_related(read).first()
     if assignment is None:
         raise Http404(NOTHING_HERE)
     assignment.labeler, assignment.task.project = membership, access.project

@@ -158,6 +158,7 @@ def submit(kind: type[AnyLabel], submission: Submission, add: Callable[[Task, di
     """Make the label under the task's lock, unless it is there."""
     assignment = submission.assignment
     task = lock_task(assignment.task_id)
+    task.project = assignment.task.project
     key = submission.submission_id
     assignment.refresh_from_db(fields=["status", "slot"])
     known = find_sent(kind, submission) if assignment.status == AssignmentStatus.SUBMITTED else None

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.errors import PlackettError
@@ -84,7 +85,7 @@ def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignme
             found = resume_lease(labeler, kinds) or regain_lost(labeler, kinds)
         if found is None and left_today(labeler, policy) != 0:
             found = lease_new(labeler, kinds, policy, counts)
-    return None if found is None else read(found)
+    return None if found is None else read(found, labeler)
 
 
 def resume_lease(labeler: Membership, kinds: list[str]) -> Assignment | None:
@@ -164,9 +165,7 @@ def hurdles(labeler: Membership, kind: str) -> dict[Hurdle, Q | Exists]:
 # --- The policy, carried out ------------------------------------------------------------------------
 
 
-def best_first(
-    labeler: Membership, kinds: list[str], policy: Policy, counts: Counts
-) -> Iterator[QuerySet[Task]]:
+def best_first(labeler: Membership, kinds: list[str], policy: Policy, counts: Counts) -> Iterator[QuerySet[Task]]:
     """Yield where to look for the next task, the best place first.
 
     Ordinarily two queries at most are asked before the first place is known, whatever there is in it. At the end of each
@@ -260,7 +259,7 @@ def lock_labeler(labeler: Membership) -> None:
 
 
 def lock_task(task_id: Any) -> Task:
-    return Task.objects.select_related("project").select_for_update(of=("self",), no_key=True).get(pk=task_id)
+    return Task.objects.select_for_update(of=("self",), no_key=True).get(pk=task_id)
 
 
 def is_free(task: Task) -> bool:
@@ -395,7 +394,7 @@ def assignment_skip(*, assignment: Assignment, reason: str, note: str = "", by: 
     audit.record(project=task.project, by=by, verb="assignment.skip", target=assignment, reason=reason)
     if assignment.status != Status.SKIPPED:
         count_skip(task)
-    return read(assignment)
+    return read(assignment, assignment.labeler)
 
 
 def count_skip(task: Task) -> None:
@@ -427,21 +426,20 @@ def draft_save(*, assignment: Assignment, draft: dict[str, Any], base: datetime 
     mine = Assignment.objects.filter(pk=assignment.pk)
     if draft.get("tab"):
         mine = mine.filter(Q(draft_saved_at__isnull=True) | Q(draft__tab=draft["tab"]))
+    now = timezone.now()
     with transaction.atomic():
-        if not mine.update(draft=draft, draft_saved_at=Now()):
-            draft_replace(assignment, draft, base)
-    assignment.refresh_from_db(fields=["draft", "draft_saved_at"])
-    assert assignment.draft_saved_at is not None
-    return assignment.draft_saved_at
+        if not mine.update(draft=draft, draft_saved_at=now):
+            draft_replace(assignment, draft, base, now)
+    assignment.draft, assignment.draft_saved_at = draft, now
+    return now
 
 
-@transaction.atomic
-def draft_replace(assignment: Assignment, draft: dict[str, Any], base: datetime | None) -> None:
+def draft_replace(assignment: Assignment, draft: dict[str, Any], base: datetime | None, now: datetime) -> None:
     """Replace another window's draft, if it is the one that this draft was written upon."""
     locked = Assignment.objects.select_for_update().get(pk=assignment.pk)
     if locked.draft_saved_at is not None and locked.draft_saved_at != base:
         raise DraftElsewhere(locked)
-    Assignment.objects.filter(pk=assignment.pk).update(draft=draft, draft_saved_at=Now())
+    Assignment.objects.filter(pk=assignment.pk).update(draft=draft, draft_saved_at=now)
 
 
 def without_nul(value: Any) -> Any:
@@ -471,8 +469,8 @@ def check_own(assignment: Assignment, by: Actor) -> None:
     check_may_label(assignment.labeler)
 
 
-def read(assignment: Assignment) -> Assignment:
-    """The assignment as the database has it now, with what its page shows."""
-    return Assignment.objects.select_related("task__prompt", "task__brief", "task__project", "labeler__project").get(
-        pk=assignment.pk
-    )
+def read(assignment: Assignment, labeler: Membership) -> Assignment:
+    """The labeler's assignment as the database has it now, with what its page shows."""
+    found = Assignment.objects.select_related("task__prompt").get(pk=assignment.pk)
+    found.labeler, found.task.project = labeler, labeler.project
+    return found

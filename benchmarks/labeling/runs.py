@@ -197,8 +197,9 @@ def pages(place: Place, server: Server) -> Record:
     """How long the lead's pages take on these tables, each opened some times."""
     people = json.loads(place.people.read_text())
     found = asyncio.run(opened(server, people))
-    slowest = max(found.values(), default=0.0)
-    return {"part": "pages", "database": place.database, "pages_ms": found, "slowest_page_ms": slowest}
+    slowest = max(value for name, value in found.items() if name.startswith("queue/"))
+    members = {"members": len(people["labelers"]) + 1}
+    return {"part": "pages", "database": place.database, **members, "pages_ms": found, "lead_page_ms": slowest}
 
 
 async def opened(server: Server, people: dict[str, Any]) -> dict[str, float]:

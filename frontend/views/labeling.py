@@ -405,7 +405,7 @@ def starting_values(assignment: Assignment, revisions: Sequence[AnyLabel]) -> Va
 @require_POST
 def draft(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResponse:
     """Keep what is written so far; 409 answers with the draft that another window saved meanwhile."""
-    __, task_in_hand = assignment_for(request.user, slug, assignment_id)
+    __, task_in_hand = assignment_for(request.user, slug, assignment_id, read="task")
     written = submissions.draft_from(request.POST, task_in_hand)
     base = submissions.parse_moment(request.POST.get("base", ""))
     try:
@@ -423,7 +423,7 @@ def draft(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResp
 @require_POST
 def heartbeat(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResponse:
     """Keep the task in this labeler's hands while the page is open; 409 says that it no longer is."""
-    __, task_in_hand = assignment_for(request.user, slug, assignment_id)
+    __, task_in_hand = assignment_for(request.user, slug, assignment_id, read="task")
     try:
         lease_until = queue.assignment_heartbeat(assignment=task_in_hand)
     except PlackettError as problem:

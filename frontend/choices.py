@@ -1,7 +1,7 @@
 """The repeated parts of the ranking form as HTML: the scale, the flags and the ranks of each answer.
 
-Five answers have a hundred and fifteen boxes between them, which differ in an answer's place and in what is ticked. As a
-template they took half of the page's time; so each is made once and kept.
+Five answers have over a hundred boxes between them, which differ in an answer's place and in what is ticked. Drawn by a
+template they took a good part of the page's time; so each is made once and kept.
 """
 
 from __future__ import annotations

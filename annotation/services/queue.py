@@ -168,8 +168,8 @@ def hurdles(labeler: Membership, kind: str) -> dict[Hurdle, Q | Exists]:
 def best_first(labeler: Membership, kinds: list[str], policy: Policy, counts: Counts) -> Iterator[QuerySet[Task]]:
     """Yield where to look for the next task, the best place first.
 
-    Ordinarily two queries at most are asked before the first place is known, whatever there is in it. At the end of each
-    kind come all of its tasks, and at the end of all the kinds of which none was counted: what was not
+    Ordinarily two queries at most are asked before the first place is known, whatever there is in it. At the end of
+    each kind come all of its tasks, and at the end of all the kinds of which none was counted: what was not
     counted yet must not be starved.
     """
     handed_out = [kind for kind in kinds if policy.weight(kind) > 0]

@@ -60,7 +60,7 @@ def test_of_one_category_the_most_uncertain_comes_first_under_quotas_too(
     project: Project, ada: Membership, alice: Membership
 ) -> None:
     queue_policy_update(project=project, uncertain_first=True, by=ada)
-    sure, unsure = waiting(project, "chat", 2)
+    _sure, unsure = waiting(project, "chat", 2)
     Task.objects.filter(pk=unsure.pk).update(uncertainty=0.9)
     assert worked_off(alice, 1) == [unsure]
     waiting(project, "generation", 1, uncertainty=0.1)

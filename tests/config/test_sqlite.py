@@ -51,7 +51,7 @@ def test_a_turn_is_held_from_begin_to_commit_or_rollback(connection: DatabaseWra
             connection.set_autocommit(True)
 
 
-def test_many_threads_write_and_nobody_waits_for_long(connection: DatabaseWrapper, path: Path) -> None:
+def test_many_threads_write_and_each_gets_its_turn(connection: DatabaseWrapper, path: Path) -> None:
     waited: list[float] = []
 
     def write() -> None:

@@ -169,8 +169,8 @@ def best_first(labeler: Membership, kinds: list[str], policy: Policy, counts: Co
     """Yield where to look for the next task, the best place first.
 
     Ordinarily two queries at most are asked before the first place is known, whatever there is in it. At the end of
-    each kind come all of its tasks, and at the end of all the kinds of which none was counted: what was not
-    counted yet must not be starved.
+    each kind come all of its tasks, and at the end of all the kinds of which none was counted: what was not counted yet
+    must not be starved.
     """
     handed_out = [kind for kind in kinds if policy.weight(kind) > 0]
     counted = [kind for kind in handed_out if any(count.waiting for count in counts[kind].values())]
@@ -207,9 +207,10 @@ def categories_first(
     elif policy.has_quotas:
         # Of the tasks of the highest priority alone, which one query finds; the others wait.
         best = candidates(labeler, kind).values_list("priority", flat=True).first()
-        heads = [] if best is None else [Head(category, best, 0.0, "") for category in waiting_in]
-        for category in categories_in_order(heads, taken, policy):
-            yield waiting.filter(category=category, priority=best)
+        if best is not None:
+            heads = [Head(category, best, 0.0, "") for category in waiting_in]
+            for category in categories_in_order(heads, taken, policy):
+                yield waiting.filter(category=category, priority=best)
     elif policy.uncertain_first:
         for category in categories_in_order(heads_of(labeler, waiting, waiting_in), taken, policy):
             yield waiting.filter(category=category)

@@ -33,6 +33,7 @@ from benchmarks.labeling.places import NoDatabase
 
 DATABASES = ("postgresql", "sqlite")
 PARTS = ("small", "thought", "pages", "steps", "kills", "none", "peer")
+QUICK_PARTS = ("thought", "pages", "kills", "none")
 SERVER = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 
@@ -55,7 +56,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="manage.py bench labeling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--database", nargs="+", choices=DATABASES, default=list(DATABASES), help="where (both)")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="which parts (all)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="which parts (all; with --quick the first few)")
     parser.add_argument("--quick", action="store_true", help="small and short, to see that it works")
     parser.add_argument("--answers", type=int, default=1_000_000, help="answers of the large project (1,000,000)")
     parser.add_argument("--labels", type=int, default=20_000, help="labels a database in all, by `none` (20,000)")
@@ -76,6 +77,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--markdown", type=Path, nargs="+", metavar="FILE", help="only print the table of these rows")
     options = parser.parse_args(arguments)
+    options.only = options.only or list(QUICK_PARTS if options.quick else PARTS)
     if options.quick:
         options.answers, options.labels, options.seconds, options.longest = 2_000, 100, 5.0, 10.0
     return options

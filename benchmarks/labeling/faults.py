@@ -29,17 +29,20 @@ class Faults:
     async def go_on(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
+        waiting: list[str] = []
         while loop.time() < until:
             await asyncio.sleep(self.draw.uniform(*BETWEEN_SECONDS))
-            kind = self.draw.choice(sorted(self.kinds))
-            if await asyncio.to_thread(self.kinds[kind]) if kind != "network" else self.cut_network():
-                self.done[kind] += 1
+            waiting = waiting or self.draw.sample(sorted(self.kinds), len(self.kinds))  # each in its turn
+            kind = waiting.pop()
+            # The network in the event loop, where the connections live; the others wait for something.
+            is_done = self.cut_network() if kind == "network" else await asyncio.to_thread(self.kinds[kind])
+            self.done[kind] += is_done
 
     def kill_web(self) -> bool:
         return self.server.kill_web_process(self.draw.randrange(100))
 
     def cut_network(self) -> bool:
-        """In the event loop, where the connections live."""
+        """Of some of the labelers."""
         for labeler in self.draw.sample(self.labelers, max(1, round(SHARE_CUT * len(self.labelers)))):
             labeler.browser.cut()
         return True

@@ -289,7 +289,7 @@ def test_a_task_costs_few_queries(as_, scene, django_assert_max_num_queries):
         form |= ranked([1, 2, 3, 4], [7, 6, 5, 4])
         with django_assert_max_num_queries(8):
             assert client.post(f"{url}draft/", form, headers=JSON).status_code == 200
-        with django_assert_max_num_queries(30):
+        with django_assert_max_num_queries(31):
             assert client.post(url, form, headers=JSON).status_code == 200
     assert Ranking.objects.count() == 2
 

@@ -197,6 +197,7 @@ DEMO_SEED = env_int("DEMO_SEED", default=7, minimum=0, maximum=2**31)
 DEMO_SHORT = env_bool("DEMO_SHORT", default=False)  # only run through, in about a minute
 DEMO_HEADLESS = env_bool("DEMO_HEADLESS", default=False)  # nobody visits: the simulated labelers leave no task over
 
+API_REQUESTS_A_MINUTE = env_int("API_REQUESTS_A_MINUTE", default=600, minimum=1, maximum=1_000_000)  # of one account
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "annotation.authentication.TokenAuthentication",
@@ -208,7 +209,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "annotation.api_base.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
-    "DEFAULT_THROTTLE_RATES": {"user": "600/min"},
+    "DEFAULT_THROTTLE_RATES": {"user": f"{API_REQUESTS_A_MINUTE}/min"},
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Plackett",

@@ -74,7 +74,7 @@ def seconds_wanted(options: argparse.Namespace) -> float:
 
 
 def ours(options: argparse.Namespace) -> Record:
-    with place("sqlite", "peer", options.folder, "", web_processes=1) as there:
+    with place("sqlite", "peer", options.folder, "") as there:
         spec = {"answers": K * tasks_wanted(options), "k": K, "overlap": 1, "labelers": ACCOUNTS}
         there.child("seeding", spec | {"people": str(there.people), "seed": options.seed})
         people = json.loads(there.people.read_text())

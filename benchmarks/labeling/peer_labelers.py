@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from benchmarks.labeling.figures import Timings
@@ -21,7 +22,6 @@ from benchmarks.labeling.wire import Answer, Broken, Browser
 
 JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 TOKEN = re.compile(rb'name="csrfmiddlewaretoken" value="([^"]+)"')
-STARTED_AT = "2026-01-01T00:00:00Z"  # for ours: the moment at which the task was handed out counts, which is later
 Task = dict[str, Any]
 
 
@@ -66,7 +66,12 @@ class Plackett:
         ]
         key = str(uuid.UUID(int=draw.getrandbits(128), version=4))
         work.sent.append(key)
-        body = {"submission_id": key, "started_at": STARTED_AT, "active_seconds": 5.0, "items": items}
+        body = {
+            "submission_id": key,
+            "started_at": datetime.now(UTC).isoformat(),
+            "active_seconds": 5.0,
+            "items": items,
+        }
         path = f"{self.base}/assignments/{task['id']}/submit/"
         answer = await browser.post(path, json.dumps(body).encode(), self.headers)
         if answer.status == 201:

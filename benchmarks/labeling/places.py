@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
-OURS = ("PLACKETT_", "RUN_", "LABEL_", "EMAIL_", "DJANGO_", "TEST_", "WEB")
+OURS = ("PLACKETT_", "RUN_", "LABEL_", "EMAIL_", "DJANGO_", "TEST_", "WEB_", "API_")
 OURS_TOO = {"SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL", "STATIC_ROOT", "HTTPS", "DEBUG"}
 WEB_PROCESSES = 2
 
@@ -34,7 +34,6 @@ class Place:
     database: str
     folder: Path
     url: str = ""
-    web_processes: int = WEB_PROCESSES
 
     @property
     def data(self) -> Path:
@@ -52,7 +51,8 @@ class Place:
             "PLACKETT_DATA": str(self.data),
             "SECRET_KEY": "of the labeling benchmark alone, and signs nothing that lives on",
             "ALLOWED_HOSTS": "127.0.0.1,localhost",
-            "WEB_PROCESSES": str(self.web_processes),
+            "WEB_PROCESSES": str(WEB_PROCESSES),
+            "API_REQUESTS_A_MINUTE": "1000000",  # one account of the part `peer` asks faster than a person may
             "PYTHONPATH": str(BASE_DIR),
             "DJANGO_SETTINGS_MODULE": "config.settings",
         }
@@ -75,19 +75,17 @@ class Place:
 
 
 @contextmanager
-def place(
-    database: str, name: str, folder: Path, postgresql: str, web_processes: int = WEB_PROCESSES
-) -> Iterator[Place]:
+def place(database: str, name: str, folder: Path, postgresql: str) -> Iterator[Place]:
     """A new, empty database with the product's tables; gone at the end."""
     room = folder / f"{database}-{name}"
     shutil.rmtree(room, ignore_errors=True)
     room.mkdir(parents=True, mode=0o700)
     try:
         if database == "sqlite":
-            yield prepared(Place(database, room, "", web_processes))
+            yield prepared(Place(database, room))
             return
         with own_database(postgresql, f"plackett_bench_{os.getpid()}_{name}") as url:
-            yield prepared(Place(database, room, url, web_processes))
+            yield prepared(Place(database, room, url))
     finally:
         shutil.rmtree(room, ignore_errors=True)
 

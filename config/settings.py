@@ -182,6 +182,8 @@ EMAIL_SECURITY = env_choice("EMAIL_SECURITY", ("starttls", "tls", "none"))
 EMAIL_USE_TLS, EMAIL_USE_SSL = EMAIL_SECURITY == "starttls", EMAIL_SECURITY == "tls"
 EMAIL_TIMEOUT = env_int("EMAIL_TIMEOUT_SECONDS", default=10, minimum=1, maximum=120)
 DEFAULT_FROM_EMAIL = env_email("EMAIL_FROM", needed_by="EMAIL_HOST" if EMAIL_HOST else "")
+# Where researchers may push exports to, by their own tokens; "off" for nowhere.
+HUB_ENDPOINT = "" if env_str("HF_ENDPOINT") == "off" else env_url("HF_ENDPOINT") or "https://huggingface.co"
 # Networks of your own that webhooks may reach, such as 10.20.0.0/16. Without it only public addresses are reached.
 WEBHOOK_NETWORKS = env_networks("WEBHOOK_NETWORKS", local=not PRODUCTION)
 

@@ -11,37 +11,46 @@ from django.utils.translation import gettext as _
 from annotation.errors import PlackettError
 from training import files
 from training.models import Job, JobKind, Snapshot
+from training.services.builds import build_run
 from training.services.differences import compare_now
 from training.services.exports import export_run
 from training.services.facts import facts_for
-from training.services.jobs import JobLost, job_fail, job_succeed, job_tell
+from training.services.jobs import JobLost, job_fail, job_succeed, job_tell, lease_kept, source_of
 from training.services.leaks import check_run
+from training.services.pushes import push_run
+from training.services.token_counts import tokens_run
 
 logger = logging.getLogger(__name__)
 Tell = Callable[[int, int], None]
 
 
 def leaks_run(job: Job, tell: Tell) -> dict[str, Any]:
-    check_run(job.snapshot, tell)
-    facts_for(job.snapshot)
+    snapshot = source_of(job)
+    check_run(snapshot, tell)
+    facts_for(snapshot, tell)
     return {}
 
 
 def difference_run(job: Job, tell: Tell) -> dict[str, Any]:
     before = Snapshot.objects.select_related("artifact").get(project=job.project, pk=job.asked["before"])
-    return compare_now(before, job.snapshot)
+    return compare_now(before, source_of(job))
 
 
 HANDLERS: dict[str, Callable[[Job, Tell], dict[str, Any]]] = {
+    JobKind.BUILD: build_run,
     JobKind.EXPORT: export_run,
     JobKind.LEAKS: leaks_run,
+    JobKind.TOKENS: tokens_run,
+    JobKind.PUSH: push_run,
     JobKind.DIFFERENCE: difference_run,
 }
 
 
 def carry_out(job: Job) -> None:
     try:
-        job_succeed(job, HANDLERS[job.kind](job, lambda done, total: job_tell(job, done, total)))
+        with lease_kept(job):
+            result = HANDLERS[job.kind](job, lambda done, total: job_tell(job, done, total))
+        job_succeed(job, result)
     except JobLost:
         logger.info("the job %s was cancelled, or another worker has it", job.pk)
         if not Job.objects.filter(pk=job.pk, state="running").exists():

@@ -25,6 +25,7 @@ from training.models import (
 from training.packing import CONTAINERS
 from training.selectors.snapshots import formats_of
 from training.services.leaks import SHORTEST_REASON
+from training.services.pushes import LONGEST_TOKEN
 
 
 class LeakCheckSerializer(serializers.ModelSerializer):
@@ -131,12 +132,35 @@ class ExportCreateSerializer(serializers.Serializer):
     ties = serializers.ChoiceField(choices=TIE_POLICIES, required=False)
 
 
+class PushCreateSerializer(serializers.Serializer):
+    repository = serializers.CharField(max_length=200, help_text="owner/name; made where it is not there yet")
+    token = serializers.CharField(
+        max_length=LONGEST_TOKEN, write_only=True, help_text="An access token of the hub that may write; used once"
+    )
+    private = serializers.BooleanField(default=True, help_text="Refused where the repository is there and public")
+    format = serializers.ChoiceField(choices=FORMATS, default="canonical")
+    container = serializers.ChoiceField(choices=list(CONTAINERS), default="parquet")
+    ties = serializers.ChoiceField(choices=TIE_POLICIES, required=False)
+
+
+class TokensAskSerializer(serializers.Serializer):
+    model = serializers.UUIDField(help_text="A policy or a base model, whose tokenizer and chat template count")
+    context_length = serializers.IntegerField(
+        min_value=0, max_value=1_048_576, default=0, help_text="0 takes the model's own limit"
+    )
+    room = serializers.IntegerField(
+        min_value=0, max_value=131_072, default=128, help_text="Of prompts: tokens that are kept free for an answer"
+    )
+
+
 class JobSerializer(serializers.ModelSerializer):
     """Work in a worker. `url` of a finished export is good for a day, for whoever has it, and answers ranges."""
 
     kind = serializers.ChoiceField(choices=JobKind.choices)
     state = serializers.ChoiceField(choices=JobState.choices)
-    snapshot = serializers.UUIDField(source="snapshot_id")
+    snapshot = serializers.UUIDField(
+        source="snapshot_id", allow_null=True, help_text="What it reads; of a build what it made, once it has"
+    )
     url = serializers.SerializerMethodField()
 
     class Meta:

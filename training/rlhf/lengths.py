@@ -211,8 +211,9 @@ def say_line(content: Mapping[str, Any]) -> None:
 
 
 def end_with_stdin() -> None:
-    """Whoever asked is gone, or has had enough."""
-    sys.stdin.buffer.read()
+    """Whoever asked is gone, or has had enough. Past Python's own buffer, whose lock must be free at the end."""
+    while os.read(0, 4096):
+        pass
     os._exit(1)
 
 

@@ -92,7 +92,7 @@ class PreviewRow(serializers.Serializer):
     labeler = serializers.CharField()
 
 
-class PreviewSerializer(serializers.Serializer):
+class ImportPreviewSerializer(serializers.Serializer):
     format = serializers.CharField(help_text="As which the file was read")
     columns = serializers.ListField(child=serializers.CharField())
     suggested_mapping = serializers.DictField(help_text="By the columns' names, or the last one that fits")

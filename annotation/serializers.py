@@ -231,6 +231,15 @@ class DemonstrationRow(LabelRow):
     category = serializers.ChoiceField(choices=Category.choices)
 
 
+class PageOfRows(serializers.Serializer):
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+
+
+class DemonstrationPage(PageOfRows):
+    results = DemonstrationRow(many=True)
+
+
 class CompletionRow(serializers.Serializer):
     id = serializers.UUIDField()
     content = serializers.CharField()
@@ -254,3 +263,7 @@ class RankingRow(LabelRow):
     active_seconds = serializers.FloatField()
     batch = serializers.UUIDField(allow_null=True)
     round = serializers.IntegerField(allow_null=True)
+
+
+class RankingPage(PageOfRows):
+    results = RankingRow(many=True)

@@ -207,7 +207,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
     "EXCEPTION_HANDLER": "annotation.api_base.exception_handler",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "annotation.api_schema.Described",
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": "600/min"},
 }
@@ -219,6 +219,21 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {  # names that stay, whatever is added: a generated client is made of them
+        "TaskKindEnum": "annotation.models.TaskKind",
+        "PoolEnum": "annotation.models.Pool",
+        "SplitEnum": "annotation.models.Split",
+        "OriginEnum": "annotation.models.Origin",
+        "CategoryEnum": "annotation.fields.Category",
+        "QuestionStateEnum": "annotation.models.QuestionState",
+        "ImportStateEnum": "annotation.models.ImportState",
+        "ImportFormatEnum": "annotation.import_serializers.FORMAT_NAMES",
+        "ExportFormatEnum": "training.serializers.FORMATS",
+        "FileEnum": "training.serializers.SPLIT_NAMES",
+        "JobStateEnum": "training.models.JobState",
+        "RunStateEnum": "training.models.RunState",
+        "LeakStateEnum": "training.models.LeakState",
+    },
 }
 
 LOGGING = {

@@ -140,7 +140,13 @@ class SnapshotPreview(ProjectView):
         return ApiResponse(snapshot_preview(self.access.project, data["kind"], plain(data.get("query") or {})))
 
 
-DOWNLOAD: dict[Any, Any] = {(200, "application/jsonl"): OpenApiTypes.BINARY, **PROBLEMS}
+DOWNLOAD: dict[Any, Any] = {
+    **dict.fromkeys(
+        [(200, kind) for kind in ("application/jsonl", "application/gzip", "application/zstd", "text/csv")],
+        OpenApiTypes.BINARY,
+    ),
+    **PROBLEMS,
+}
 
 
 class OfSnapshot(ProjectView):

@@ -39,6 +39,10 @@ class LeakCheckSerializer(serializers.ModelSerializer):
 class SnapshotSerializer(serializers.ModelSerializer):
     formats = serializers.SerializerMethodField(help_text="What `download` and `exports` can write")
     leaks = serializers.SerializerMethodField(help_text="The leak check; null for a corpus")
+    query = serializers.DictField(help_text="What was asked for, every default written out")
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="{split: rows}")
+    facts = serializers.DictField(help_text="Mix, shares and biases; empty until they were counted")
+    manifest = serializers.DictField(help_text="Query, counts, schema version, tie policy, each file's sha256")
 
     class Meta:
         model = Snapshot
@@ -56,7 +60,7 @@ class SnapshotSerializer(serializers.ModelSerializer):
         return LeakCheckSerializer(check).data if check else None
 
 
-class SnapshotQuery(RowFilter):
+class QueryShape(RowFilter):
     overlap = serializers.ChoiceField(
         choices=["all", "latest", "majority"],
         required=False,
@@ -79,7 +83,7 @@ class SnapshotBuildSerializer(serializers.Serializer):
         choices=[SnapshotKind.DEMONSTRATIONS, SnapshotKind.RANKINGS, SnapshotKind.PROMPTS],
     )
     name = serializers.CharField(max_length=120, required=False, default="", allow_blank=True)
-    query = SnapshotQuery(required=False)
+    query = QueryShape(required=False)
 
 
 class SnapshotFilter(serializers.Serializer):
@@ -161,7 +165,9 @@ class JobSerializer(serializers.ModelSerializer):
     snapshot = serializers.UUIDField(
         source="snapshot_id", allow_null=True, help_text="What it reads; of a build what it made, once it has"
     )
-    url = serializers.SerializerMethodField()
+    url = serializers.SerializerMethodField(help_text="Of a finished export: where its file is")
+    asked = serializers.DictField(help_text="What was asked for")
+    result = serializers.DictField(help_text="What came of it; empty until then")
 
     class Meta:
         model = Job

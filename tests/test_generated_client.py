@@ -61,7 +61,8 @@ def test_a_file_goes_in_and_an_export_comes_out(client_package: Any, ada: Member
         projects_snapshots_download_retrieve,
         projects_snapshots_exports_create,
     )
-    from plackett_client.models import ExportCreate, Import, SnapshotBuild
+    from plackett_client.models import ProjectsSnapshotsDownloadRetrieveSplit as Split
+    from plackett_client.models import ExportCreate, Import, ImportKindEnum, PoolEnum, Refusal, SnapshotBuild
     from plackett_client.types import File
 
     _token, secret = token_create(
@@ -72,10 +73,9 @@ def test_a_file_goes_in_and_an_export_comes_out(client_package: Any, ada: Member
     lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
     with client:
         file = File(payload=io.BytesIO(lines), file_name="rows.jsonl", mime_type="application/x-ndjson")
-        body = Import.from_dict({"kind": "demonstrations", "pool": "sft", "source": "by hand", "file": ""})
-        body.file = file
+        body = Import(kind=ImportKindEnum.DEMONSTRATIONS, pool=PoolEnum.SFT, source="by hand", file=file)
         sent = projects_imports_create.sync("answers", client=client, body=body)
-        assert "detail" not in sent.to_dict(), sent
+        assert not isinstance(sent, Refusal), sent.to_dict()
         import_there(sent.id)
         told = projects_imports_retrieve.sync("answers", sent.id, client=client)
         assert (told.state.value, told.added) == ("succeeded", 5)
@@ -96,7 +96,7 @@ def test_a_file_goes_in_and_an_export_comes_out(client_package: Any, ada: Member
         assert archive[:2] == b"PK"
 
         split = next(name for name, number in counts.items() if number)
-        found = projects_snapshots_download_retrieve.sync("answers", snapshot.id, client=client, split=split)
+        found = projects_snapshots_download_retrieve.sync("answers", snapshot.id, client=client, split=Split(split))
         assert b"Question" in found.payload.read()
 
 

@@ -25,7 +25,7 @@ from annotation.selectors.prompts import prompts_list
 from annotation.serializers import (
     AddReportSerializer,
     AssignmentSerializer,
-    DemonstrationRow,
+    DemonstrationPage,
     DraftSerializer,
     LabelSerializer,
     LeaseSerializer,
@@ -33,7 +33,7 @@ from annotation.serializers import (
     PromptAddSerializer,
     PromptFilter,
     PromptSerializer,
-    RankingRow,
+    RankingPage,
     RowFilter,
     SavedSerializer,
     SkipSerializer,
@@ -62,6 +62,10 @@ class Projects(ListAPIView):
     def get_serializer_context(self) -> dict[str, Any]:
         mine = Membership.objects.filter(user=actor(self.request), is_active=True)
         return {**super().get_serializer_context(), "roles": dict(mine.values_list("project_id", "role"))}
+
+    @extend_schema(responses={200: ProjectSerializer(many=True), **PROBLEMS})
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> ApiResponse:
+        return self.list(request, *args, **kwargs)
 
 
 class Prompts(ProjectView, ListAPIView):
@@ -140,7 +144,11 @@ PAGE = [
 
 
 class Demonstrations(LabelRows):
-    @extend_schema(parameters=[RowFilter, *PAGE], responses={200: DemonstrationRow(many=True), **PROBLEMS})
+    @extend_schema(
+        operation_id="projects_demonstrations_list",
+        parameters=[RowFilter, *PAGE],
+        responses={200: DemonstrationPage, **PROBLEMS},
+    )
     def get(self, request: Request, slug: str) -> ApiResponse:
         """Demonstrations: prompt and completion."""
         return self.page(
@@ -149,7 +157,11 @@ class Demonstrations(LabelRows):
 
 
 class Rankings(LabelRows):
-    @extend_schema(parameters=[RowFilter, *PAGE], responses={200: RankingRow(many=True), **PROBLEMS})
+    @extend_schema(
+        operation_id="projects_rankings_list",
+        parameters=[RowFilter, *PAGE],
+        responses={200: RankingPage, **PROBLEMS},
+    )
     def get(self, request: Request, slug: str) -> ApiResponse:
         """Rankings: a prompt, its K completions, and their ranks (equal is tied, null is not ranked)."""
         return self.page(request, rows.rankings_with_all(self.access.project, self.query(request)), rows.ranking_row)

@@ -35,8 +35,14 @@ class Acknowledge(Problem):
     acknowledge = serializers.IntegerField()
 
 
+class Refusal(serializers.Serializer):
+    """What a request that can't be is answered: a sentence as `detail`, or under each field's name what is wrong."""
+
+    detail = serializers.CharField(required=False)
+
+
 # For @extend_schema(responses=...): every view of a project can answer these.
-PROBLEMS = {400: Problem, 401: Problem, 403: Problem, 404: Problem}
+PROBLEMS = {400: Refusal, 401: Problem, 403: Problem, 404: Problem}
 
 
 class Pages(CursorPagination):

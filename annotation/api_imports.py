@@ -17,8 +17,8 @@ from rest_framework.response import Response as ApiResponse
 from annotation.api_base import PROBLEMS, Pages, ProjectView, Scope, actor
 from annotation.import_serializers import (
     ImportBatchSerializer,
+    ImportPreviewSerializer,
     ImportSerializer,
-    PreviewSerializer,
     ReadingSerializer,
     RejectionSerializer,
 )
@@ -103,7 +103,7 @@ class ImportDetail(ImportView):
 class ImportPreview(ImportView):
     allowed = {"GET": READ}
 
-    @extend_schema(responses={200: PreviewSerializer, **PROBLEMS})
+    @extend_schema(responses={200: ImportPreviewSerializer, **PROBLEMS})
     def get(self, request: Request, slug: str, id: UUID) -> ApiResponse:
         """The first rows of the file as they will come in."""
         batch = self.batch(id)
@@ -115,7 +115,7 @@ class ImportPreview(ImportView):
             "rows": [preview_row(line, record) for line, record in preview.records],
             "rejected": [{"line": line, "problem": problem} for line, problem in preview.rejected],
         }
-        return ApiResponse(PreviewSerializer(shown).data)
+        return ApiResponse(ImportPreviewSerializer(shown).data)
 
 
 def preview_row(line: int, record: Record) -> dict[str, Any]:

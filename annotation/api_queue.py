@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response as ApiResponse
 
@@ -19,7 +21,7 @@ from annotation.selectors.health import queue_health
 from annotation.selectors.queue_settings import kind_settings, queue_policy
 from annotation.services.comparisons import comparison_tasks_create
 from annotation.services.corrections import correction_tasks_create
-from annotation.services.prompt_writing import MAX_TASKS, MAX_USE_CASE, prompt_tasks_create
+from annotation.services.prompt_writing import MAX_TASKS, MAX_USE_CASE, prompt_tasks_create, prompt_tasks_withdraw
 from annotation.services.queue_settings import kind_settings_update, queue_policy_update
 from annotation.services.uncertainties import uncertainties_set
 
@@ -235,6 +237,21 @@ class PromptWriting(ProjectView):
         asked.is_valid(raise_exception=True)
         prompt_tasks_create(project=self.access.project, by=actor(request), **asked.validated_data)
         return ApiResponse(TasksMade({"tasks": asked.validated_data["number"]}).data)
+
+
+class TasksWithdrawn(serializers.Serializer):
+    withdrawn = serializers.IntegerField(help_text="Tasks that left the queue")
+
+
+class PromptWritingWithdraw(ProjectView):
+    allowed = {"POST": (Capability.MANAGE_QUEUE, Scope.QUEUE)}
+
+    @extend_schema(request=None, responses={200: TasksWithdrawn, **PROBLEMS})
+    def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:
+        """Ask for no more prompts of one brief. What is in work still counts; again withdraws nothing more."""
+        brief = get_object_or_404(PromptBrief.objects.filter(project=self.access.project), pk=id)
+        withdrawn = prompt_tasks_withdraw(brief=brief, by=actor(request))
+        return ApiResponse(TasksWithdrawn({"withdrawn": withdrawn}).data)
 
 
 class CorrectionAsk(serializers.Serializer):

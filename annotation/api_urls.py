@@ -36,6 +36,11 @@ urlpatterns = [
     path("projects/<slug:slug>/assignments/<uuid:id>/feedback/", api_feedback.OwnFeedback.as_view(), name="feedback"),
     path("projects/<slug:slug>/assignments/<uuid:id>/question/", api_feedback.Ask.as_view(), name="ask"),
     path("projects/<slug:slug>/prompt-writing/", api_queue.PromptWriting.as_view(), name="prompt_writing"),
+    path(
+        "projects/<slug:slug>/prompt-writing/<uuid:id>/withdraw/",
+        api_queue.PromptWritingWithdraw.as_view(),
+        name="prompt_writing_withdraw",
+    ),
     path("projects/<slug:slug>/tasks/next/", api.NextTask.as_view(), name="next_task"),
     path("projects/<slug:slug>/assignments/<uuid:id>/", api.AssignmentDetail.as_view(), name="assignment"),
     path("projects/<slug:slug>/assignments/<uuid:id>/submit/", api.AssignmentSubmit.as_view(), name="submit"),

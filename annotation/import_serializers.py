@@ -32,6 +32,11 @@ class MappingField(serializers.JSONField):
         return value
 
 
+@extend_schema_field(OpenApiTypes.BINARY)
+class UploadField(serializers.FileField):
+    """The bytes of a file; described as an address without this."""
+
+
 class ReadingSerializer(serializers.Serializer):
     """How a file is to be read."""
 
@@ -49,7 +54,7 @@ class ReadingSerializer(serializers.Serializer):
 
 class ImportSerializer(ReadingSerializer):
     kind = serializers.ChoiceField(choices=ImportKind.values)
-    file = serializers.FileField()
+    file = UploadField()
     pool = serializers.ChoiceField(choices=Pool.choices)
     source = serializers.CharField(max_length=120, help_text="Where from")  # type: ignore[assignment]
     licence = serializers.CharField(max_length=120, required=False, default="", allow_blank=True)
@@ -92,7 +97,7 @@ class PreviewRow(serializers.Serializer):
     labeler = serializers.CharField()
 
 
-class PreviewSerializer(serializers.Serializer):
+class ImportPreviewSerializer(serializers.Serializer):
     format = serializers.CharField(help_text="As which the file was read")
     columns = serializers.ListField(child=serializers.CharField())
     suggested_mapping = serializers.DictField(help_text="By the columns' names, or the last one that fits")

@@ -388,12 +388,16 @@ def unranked(answer: AnswerRecord) -> AnswerRecord:
 # --- What all labels say -----------------------------------------------------------------------------
 
 
+GUIDELINES = ("imported_guideline", "guideline", "guideline_version")
+"""Where a label says under which guideline it was made; the first as our own rows keep one that came with a file."""
+
+
 def work_of(row: Row) -> Work:
     started_at, submitted_at = moment(row, "started_at"), moment(row, "submitted_at")
     return Work(
         labeler=short(row, "labeler", 200),
         purpose=purpose_of(row),
-        guideline=short(row, "guideline", 120) or short(row, "guideline_version", 120),
+        guideline=next(filter(None, (short(row, name, 120) for name in GUIDELINES)), ""),
         started_at=started_at,
         submitted_at=submitted_at,
         active_seconds=seconds(row),

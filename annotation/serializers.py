@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from annotation.fields import HIGHEST_RATING, LOWEST_RATING, Category, Flag, SkipReason
+from annotation.fields import HIGHEST_RATING, LOWEST_RATING, Category, SkipReason
 from annotation.models import Assignment, Origin, Pool, Project, Prompt, PromptStyle, Purpose, Split, TaskKind
 from annotation.selectors.forms import form_in_hand
 
@@ -179,9 +179,12 @@ class PromptFilter(serializers.Serializer):
     language = serializers.CharField(required=False, max_length=16)
 
 
+MOST_NAME = 40  # characters: pseudonyms and languages are shorter, a flag's key may be as long
+
+
 def listed(choices: list[tuple[str, Any]] | None = None) -> serializers.ListField:
     """A filter that may be given several times: ?pools=sft&pools=rm."""
-    child = serializers.ChoiceField(choices=choices) if choices else serializers.CharField(max_length=16)
+    child = serializers.ChoiceField(choices=choices) if choices else serializers.CharField(max_length=MOST_NAME)
     return serializers.ListField(child=child, required=False)
 
 
@@ -196,7 +199,7 @@ class RowFilter(serializers.Serializer):
     purpose = serializers.ChoiceField(choices=[("", "both"), *Purpose.choices], required=False, allow_blank=True)
     labelers = listed()
     labelers_out = listed()
-    flags_out = listed(Flag.choices)
+    flags_out = listed()
     overlap = serializers.ChoiceField(choices=["all", "latest"], required=False)
     returned = serializers.BooleanField(
         required=False, help_text="Also labels that a reviewer returned and that were not edited since"
@@ -212,6 +215,9 @@ class LabelRow(serializers.Serializer):
     prompt = MessageSerializer(many=True)
     labeler = serializers.CharField(help_text="A pseudonym")
     guideline_version = serializers.IntegerField(allow_null=True)
+    imported_guideline = serializers.CharField(
+        required=False, help_text="The guideline that an imported label came with; others have no such field"
+    )
     form_version = serializers.IntegerField(allow_null=True)
     origin = serializers.ChoiceField(choices=Origin.choices)
     revision = serializers.IntegerField()
@@ -223,6 +229,15 @@ class LabelRow(serializers.Serializer):
 class DemonstrationRow(LabelRow):
     completion = MessageSerializer(many=True)
     category = serializers.ChoiceField(choices=Category.choices)
+
+
+class PageOfRows(serializers.Serializer):
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+
+
+class DemonstrationPage(PageOfRows):
+    results = DemonstrationRow(many=True)
 
 
 class CompletionRow(serializers.Serializer):
@@ -248,3 +263,7 @@ class RankingRow(LabelRow):
     active_seconds = serializers.FloatField()
     batch = serializers.UUIDField(allow_null=True)
     round = serializers.IntegerField(allow_null=True)
+
+
+class RankingPage(PageOfRows):
+    results = RankingRow(many=True)

@@ -188,6 +188,8 @@ EMAIL_SECURITY = env_choice("EMAIL_SECURITY", ("starttls", "tls", "none"))
 EMAIL_USE_TLS, EMAIL_USE_SSL = EMAIL_SECURITY == "starttls", EMAIL_SECURITY == "tls"
 EMAIL_TIMEOUT = env_int("EMAIL_TIMEOUT_SECONDS", default=10, minimum=1, maximum=120)
 DEFAULT_FROM_EMAIL = env_email("EMAIL_FROM", needed_by="EMAIL_HOST" if EMAIL_HOST else "")
+# Where researchers may push exports to, by their own tokens; "off" for nowhere.
+HUB_ENDPOINT = "" if env_str("HF_ENDPOINT") == "off" else env_url("HF_ENDPOINT") or "https://huggingface.co"
 # Networks of your own that webhooks may reach, such as 10.20.0.0/16. Without it only public addresses are reached.
 WEBHOOK_NETWORKS = env_networks("WEBHOOK_NETWORKS", local=not PRODUCTION)
 
@@ -212,7 +214,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
     "EXCEPTION_HANDLER": "annotation.api_base.exception_handler",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "annotation.api_schema.Described",
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": f"{API_REQUESTS_A_MINUTE}/min"},
 }
@@ -224,6 +226,21 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {  # names that stay, whatever is added: a generated client is made of them
+        "TaskKindEnum": "annotation.models.TaskKind",
+        "PoolEnum": "annotation.models.Pool",
+        "SplitEnum": "annotation.models.Split",
+        "OriginEnum": "annotation.models.Origin",
+        "CategoryEnum": "annotation.fields.Category",
+        "QuestionStateEnum": "annotation.models.QuestionState",
+        "ImportStateEnum": "annotation.models.ImportState",
+        "ImportFormatEnum": "annotation.import_serializers.FORMAT_NAMES",
+        "ExportFormatEnum": "training.serializers.FORMATS",
+        "FileEnum": "training.serializers.SPLIT_NAMES",
+        "JobStateEnum": "training.models.JobState",
+        "RunStateEnum": "training.models.RunState",
+        "LeakStateEnum": "training.models.LeakState",
+    },
 }
 
 LOGGING = {

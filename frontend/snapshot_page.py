@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from annotation.fields import Category, Flag
 from annotation.models import Origin, Pool, Purpose, Split
 from frontend.project_forms.snapshots import FLAGGED, LEAKS, OVERLAPS, TIES
 from training.exports import PAIRS, REASONS, TARGETS, Target
-from training.models import Snapshot
+from training.models import Job, Snapshot
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ QUERY_LABELS: dict[str, str | Promise] = {
 }
 
 
-VALUE_LABELS: dict[str, Sequence[tuple[str, str | Promise]]] = {
+Labels = Sequence[tuple[str, str | Promise]]
+VALUE_LABELS: dict[str, Labels] = {
     "pools": Pool.choices,
     "splits": Split.choices,
     "categories": Category.choices,
@@ -103,15 +105,16 @@ VALUE_LABELS: dict[str, Sequence[tuple[str, str | Promise]]] = {
 TOLD_ALWAYS = frozenset({"validation_percent"})  # its zero means something
 
 
-def query_words(query: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What restricted the rows, as (label, value); a filter that was left open is not told."""
+def query_words(query: Mapping[str, Any], flags: Labels = ()) -> list[tuple[str, str]]:
+    """What restricted the rows, as (label, value); a filter that was left open is not told. `flags`: the project's."""
     told = [(name, value) for name, value in query.items() if value or name in TOLD_ALWAYS]
     told = [item for item in told if item != ("leaks", "keep") and (item[0] != "flagged" or query.get("flags_out"))]
-    return [(str(QUERY_LABELS.get(name, name)), value_words(name, value)) for name, value in told]
+    labels = {**VALUE_LABELS, **({"flags_out": flags} if flags else {})}
+    return [(str(QUERY_LABELS.get(name, name)), value_words(value, labels.get(name, ()))) for name, value in told]
 
 
-def value_words(name: str, value: Any) -> str:
-    labels = dict(VALUE_LABELS.get(name, ()))
+def value_words(value: Any, known: Labels) -> str:
+    labels = dict(known)
     parts = value if isinstance(value, list) else [value]
     return ", ".join([str(labels.get(part, part)) for part in parts])
 
@@ -137,7 +140,7 @@ CHARTS: tuple[tuple[str, str | Promise], ...] = (
     ("prompt_length", _("Length of prompts (characters, from)")),
     ("answer_length", _("Length of answers (characters, from)")),
 )
-CHART_LABELS: dict[str, Sequence[tuple[str, str | Promise]]] = {
+CHART_LABELS: dict[str, Labels] = {
     "category": Category.choices,
     "origin": Origin.choices,
     "flag": Flag.choices,
@@ -146,16 +149,17 @@ BY_NUMBER = frozenset({"k", "rating", "guideline", "prompt_length", "answer_leng
 MOST_BARS = 20
 
 
-def charts_of(facts: Mapping[str, Any]) -> list[tuple[str | Promise, list[Bar]]]:
-    """The distributions of a snapshot, each as bars with their numbers beside them."""
-    return [(title, bars_of(name, facts[name])) for name, title in CHARTS if facts.get(name)]
+def charts_of(facts: Mapping[str, Any], flags: Labels = ()) -> list[tuple[str | Promise, list[Bar]]]:
+    """The distributions of a snapshot, each as bars with their numbers beside them. `flags`: the project's."""
+    known = {**CHART_LABELS, **({"flag": flags} if flags else {})}
+    return [(title, bars_of(name, facts[name], known.get(name, ()))) for name, title in CHARTS if facts.get(name)]
 
 
-def bars_of(name: str, counts: Mapping[str, int]) -> list[Bar]:
+def bars_of(name: str, counts: Mapping[str, int], known: Labels = ()) -> list[Bar]:
     items = sorted(counts.items(), key=lambda item: int(item[0])) if name in BY_NUMBER else list(counts.items())
     items = items[:MOST_BARS]
     most = max(number for _label, number in items)
-    labels = dict(CHART_LABELS.get(name, ()))
+    labels = dict(known)
     return [Bar(str(labels.get(key, key)), number, max(1, 100 * number // most)) for key, number in items]
 
 
@@ -174,6 +178,56 @@ def figures_of(facts: Mapping[str, Any]) -> list[tuple[str | Promise, str]]:
     if facts.get("mean_seconds"):
         found.append((_("Seconds of work, mean"), f"{facts['mean_seconds']:.1f}"))
     return found
+
+
+@dataclass(frozen=True)
+class CountedSplit:
+    """One file in tokens: (median, 95 %, longest) of its prompts and of its responses."""
+
+    split: str
+    rows: int
+    tokens: int
+    prompts: tuple[int, ...]
+    responses: tuple[int, ...]
+    left_out: list[tuple[str, int]]
+
+    @property
+    def filtered(self) -> int:
+        return sum(number for _reason, number in self.left_out)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A snapshot in the tokens of a model."""
+
+    model: str
+    context_length: int
+    room: int
+    splits: list[CountedSplit]
+
+    @property
+    def tokens(self) -> int:
+        return sum(split.tokens for split in self.splits)
+
+
+SHOWN_PERCENTILES = ("p50", "p95", "p100")
+
+
+def counted_of(job: Job) -> Counted:
+    """What a finished count says, for a table."""
+    result = job.result
+    splits = [
+        CountedSplit(
+            split=split,
+            rows=found["rows"],
+            tokens=found["tokens"],
+            prompts=tuple(found["prompt"].get(name, 0) for name in SHOWN_PERCENTILES) if found["prompt"] else (),
+            responses=tuple(found["response"].get(name, 0) for name in SHOWN_PERCENTILES) if found["response"] else (),
+            left_out=[(gettext(reason), number) for reason, number in found["left_out"].items()],
+        )
+        for split, found in result["splits"].items()
+    ]
+    return Counted(job.asked["model_name"], result["context_length"], result["room"], splits)
 
 
 def share(part: int, whole: int) -> str:

@@ -40,6 +40,8 @@ SNAPSHOTS = [
     path("snapshots/corpus/", snapshots.corpus_new, name="corpus_new"),
     path("snapshots/<uuid:snapshot_id>/", snapshots.snapshot, name="snapshot"),
     path("snapshots/<uuid:snapshot_id>/export/", exports.export_new, name="snapshot_export"),
+    path("snapshots/<uuid:snapshot_id>/push/", exports.push_new, name="snapshot_push"),
+    path("snapshots/<uuid:snapshot_id>/tokens/", exports.tokens_new, name="snapshot_tokens"),
     path("snapshots/<uuid:snapshot_id>/leaks/", leaks.leaks, name="snapshot_leaks"),
     path("snapshots/<uuid:snapshot_id>/difference/", exports.difference, name="snapshot_difference"),
     path(

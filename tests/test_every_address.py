@@ -124,6 +124,8 @@ PAGES: dict[str, dict[str, str]] = {
     "snapshot": {"GET": TEAM},
     "snapshot_download": {"GET": "ra"},
     "snapshot_export": {"POST": "ra"},
+    "snapshot_tokens": {"POST": "ra"},
+    "snapshot_push": {"POST": "ra"},
     "snapshot_leaks": {"GET": TEAM, "POST": "ra"},
     "snapshot_difference": {"GET": TEAM},
     "data_labels": {"GET": TEAM},
@@ -152,6 +154,7 @@ API: dict[str, dict[str, str]] = {
     "annotation:comparisons": {"GET": "va", "POST": "va"},
     "annotation:corrections": {"POST": "va"},
     "annotation:prompt_writing": {"GET": "va", "POST": "va"},
+    "annotation:prompt_writing_withdraw": {"POST": "va"},
     "annotation:queue_policy": {"GET": "va", "PATCH": "va"},
     "annotation:queue_scores": {"POST": "va"},
     "annotation:forms": {"GET": ALL, "POST": "va"},
@@ -176,6 +179,8 @@ API: dict[str, dict[str, str]] = {
     "training:preview": {"POST": "ra"},
     "training:formats": {"GET": TEAM},
     "training:exports": {"GET": "ra", "POST": "ra"},
+    "training:tokens": {"GET": TEAM, "POST": "ra"},
+    "training:push": {"POST": "ra"},
     "training:leaks": {"GET": TEAM, "POST": "ra"},
     "training:difference": {"GET": TEAM},
     "training:job": {"GET": "ra", "DELETE": "ra"},
@@ -273,6 +278,7 @@ OWN_IN_API = {
 API_ROW = {
     "annotation:prompt": "prompt_id",
     "annotation:comments": "label_id",
+    "annotation:prompt_writing_withdraw": "brief_id",
     **dict.fromkeys(["annotation:question", "annotation:answer", "annotation:resolve"], "question_id"),
     **dict.fromkeys(
         ["annotation:import", "annotation:import_preview", "annotation:import_bad_lines", "annotation:import_start"],
@@ -281,7 +287,13 @@ API_ROW = {
     **dict.fromkeys(["annotation:import_cancel", "annotation:import_good", "annotation:import_undo"], "batch_id"),
     "training:snapshot": "snapshot_id",
     "training:download": "snapshot_id",
-    **dict.fromkeys(["training:formats", "training:exports", "training:leaks", "training:difference"], "snapshot_id"),
+    **dict.fromkeys(
+        [
+            *("training:formats", "training:exports", "training:tokens", "training:push"),
+            *("training:leaks", "training:difference"),
+        ],
+        "snapshot_id",
+    ),
     "training:job": "job_id",
     **dict.fromkeys(
         [

@@ -37,27 +37,51 @@ from training.serializers import (
     MetricsSerializer,
     ModelSerializer,
     PreviewSerializer,
+    PushCreateSerializer,
     RunCreateSerializer,
     RunSerializer,
     SnapshotBuildSerializer,
     SnapshotFilter,
     SnapshotSerializer,
     StatementSerializer,
+    TokensAskSerializer,
     plain,
 )
+from training.services.builds import build_or_ask, without_leaks_or_ask
 from training.services.differences import compare
 from training.services.exports import export_create
 from training.services.jobs import job_cancel
 from training.services.leaks import leaks_accept
+from training.services.pushes import push_create
 from training.services.runs import run_cancel, run_create, run_pause, run_resume, run_retry
-from training.services.snapshots import snapshot_build, snapshot_without_leaks
+from training.services.token_counts import tokens_ask, tokens_counted
 
 
 class NewestFirst(Pages):
     ordering = "-id"
 
 
-class Snapshots(ProjectView, ListAPIView):
+class WithJobs(ProjectView):
+    """Views that answer jobs, with the link of those that made a file."""
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        request = self.request
+        user = actor(request)
+
+        def link(job: Job) -> str:
+            path = reverse("frontend:export_file", args=[link_token(job, user), job.result["name"]])
+            return request.build_absolute_uri(path)
+
+        return {"request": request, "link": link}
+
+    def one(self, job: Job) -> Any:
+        return JobSerializer(job, context=self.get_serializer_context()).data
+
+    def job(self, id: UUID) -> Job:
+        return get_object_or_404(Job.objects.filter(project=self.access.project), pk=id)
+
+
+class Snapshots(WithJobs, ListAPIView):
     """Frozen datasets, newest first."""
 
     allowed = {"GET": (Capability.READ_LABELS, Scope.READ), "POST": (Capability.SNAPSHOT, Scope.EXPORT)}
@@ -73,19 +97,22 @@ class Snapshots(ProjectView, ListAPIView):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> ApiResponse:
         return self.list(request, *args, **kwargs)
 
-    @extend_schema(request=SnapshotBuildSerializer, responses={201: SnapshotSerializer, **PROBLEMS})
+    @extend_schema(request=SnapshotBuildSerializer, responses={201: SnapshotSerializer, 202: JobSerializer, **PROBLEMS})
     def post(self, request: Request, slug: str) -> ApiResponse:
-        """Freeze what a query selects. The same query on the same labels is the same snapshot."""
+        """Freeze what a query selects. The same query on the same labels is the same snapshot. Of many rows a worker
+        does it: follow the job until its `state` is `succeeded`; then its `snapshot` is there."""
         asked = SnapshotBuildSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         data = asked.validated_data
-        snapshot = snapshot_build(
+        snapshot = build_or_ask(
             project=self.access.project,
             kind=data["kind"],
             query=plain(data.get("query") or {}),
             name=data["name"],
             by=actor(request),
         )
+        if isinstance(snapshot, Job):
+            return ApiResponse(self.one(snapshot), status=status.HTTP_202_ACCEPTED)
         made = self.get_queryset().get(pk=snapshot.pk)  # with what the leak check has just written
         return ApiResponse(SnapshotSerializer(made).data, status=status.HTTP_201_CREATED)
 
@@ -111,7 +138,13 @@ class SnapshotPreview(ProjectView):
         return ApiResponse(snapshot_preview(self.access.project, data["kind"], plain(data.get("query") or {})))
 
 
-DOWNLOAD: dict[Any, Any] = {(200, "application/jsonl"): OpenApiTypes.BINARY, **PROBLEMS}
+DOWNLOAD: dict[Any, Any] = {
+    **dict.fromkeys(
+        [(200, kind) for kind in ("application/jsonl", "application/gzip", "application/zstd", "text/csv")],
+        OpenApiTypes.BINARY,
+    ),
+    **PROBLEMS,
+}
 
 
 class OfSnapshot(ProjectView):
@@ -152,26 +185,6 @@ class SnapshotFormats(OfSnapshot):
         return ApiResponse(StatementSerializer(statements, many=True).data)
 
 
-class WithJobs(ProjectView):
-    """Views that answer jobs, with the link of those that made a file."""
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        request = self.request
-        user = actor(request)
-
-        def link(job: Job) -> str:
-            path = reverse("frontend:export_file", args=[link_token(job, user), job.result["name"]])
-            return request.build_absolute_uri(path)
-
-        return {"request": request, "link": link}
-
-    def one(self, job: Job) -> Any:
-        return JobSerializer(job, context=self.get_serializer_context()).data
-
-    def job(self, id: UUID) -> Job:
-        return get_object_or_404(Job.objects.filter(project=self.access.project), pk=id)
-
-
 class SnapshotExports(WithJobs, OfSnapshot, ListAPIView):
     """Exports of a snapshot, newest first."""
 
@@ -196,6 +209,46 @@ class SnapshotExports(WithJobs, OfSnapshot, ListAPIView):
         return ApiResponse(self.one(job), status=status.HTTP_202_ACCEPTED)
 
 
+class SnapshotTokens(WithJobs, OfSnapshot, ListAPIView):
+    """How many tokens the rows are for a model, and which would not fit; newest first."""
+
+    allowed = {"GET": (Capability.READ_LABELS, Scope.READ), "POST": (Capability.SNAPSHOT, Scope.EXPORT)}
+    serializer_class = JobSerializer
+    pagination_class = NewestFirst
+
+    def get_queryset(self) -> QuerySet[Job]:
+        return tokens_counted(self.snapshot(self.kwargs["id"]))
+
+    @extend_schema(responses={200: JobSerializer(many=True), **PROBLEMS})
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> ApiResponse:
+        return self.list(request, *args, **kwargs)
+
+    @extend_schema(request=TokensAskSerializer, responses={202: JobSerializer, **PROBLEMS})
+    def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:
+        """Have a worker count; poll the job for its `result`. What was counted already is answered as it was."""
+        snapshot = self.snapshot(id)
+        asked = TokensAskSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        data = asked.validated_data
+        model = get_object_or_404(Model.objects.filter(project=self.access.project), pk=data.pop("model"))
+        job = tokens_ask(snapshot=snapshot, model=model, by=actor(request), **data)
+        return ApiResponse(self.one(job), status=status.HTTP_202_ACCEPTED)
+
+
+class SnapshotPush(WithJobs, OfSnapshot):
+    allowed = {"POST": (Capability.SNAPSHOT, Scope.EXPORT)}
+
+    @extend_schema(request=PushCreateSerializer, responses={202: JobSerializer, **PROBLEMS})
+    def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:
+        """Have a worker push the whole export to a dataset repository of the installation's hub. The token is used
+        once and not kept; poll the job, whose `result` says where the commit is."""
+        snapshot = self.snapshot(id)
+        asked = PushCreateSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        job = push_create(snapshot=snapshot, by=actor(request), **asked.validated_data)
+        return ApiResponse(self.one(job), status=status.HTTP_202_ACCEPTED)
+
+
 class JobDetail(WithJobs):
     allowed = dict.fromkeys(("GET", "DELETE"), (Capability.SNAPSHOT, Scope.EXPORT))
 
@@ -210,7 +263,7 @@ class JobDetail(WithJobs):
         return ApiResponse(self.one(job_cancel(job=self.job(id), by=actor(request))))
 
 
-class SnapshotLeaks(OfSnapshot, ListAPIView):
+class SnapshotLeaks(WithJobs, OfSnapshot, ListAPIView):
     """Prompts in train that are held out too, word for word or nearly, each beside the one it is closest to."""
 
     allowed = {"GET": (Capability.READ_LABELS, Scope.READ), "POST": (Capability.SNAPSHOT, Scope.EXPORT)}
@@ -224,9 +277,9 @@ class SnapshotLeaks(OfSnapshot, ListAPIView):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> ApiResponse:
         return self.list(request, *args, **kwargs)
 
-    @extend_schema(request=LeakDecisionSerializer, responses={200: SnapshotSerializer, **PROBLEMS})
+    @extend_schema(request=LeakDecisionSerializer, responses={200: SnapshotSerializer, 202: JobSerializer, **PROBLEMS})
     def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:
-        """Decide: accept the leaks with a reason, or freeze the same rows without them."""
+        """Decide: accept the leaks with a reason, or freeze the same rows without them (of many rows a worker does)."""
         snapshot = self.snapshot(id)
         get_object_or_404(LeakCheck, snapshot=snapshot)
         asked = LeakDecisionSerializer(data=request.data)
@@ -235,7 +288,10 @@ class SnapshotLeaks(OfSnapshot, ListAPIView):
         if data["decision"] == "accept":
             leaks_accept(snapshot=snapshot, reason=data["reason"], by=actor(request))
         else:
-            snapshot = snapshot_without_leaks(snapshot=snapshot, by=actor(request))
+            made = without_leaks_or_ask(snapshot=snapshot, by=actor(request))
+            if isinstance(made, Job):
+                return ApiResponse(self.one(made), status=status.HTTP_202_ACCEPTED)
+            snapshot = made
         return ApiResponse(SnapshotSerializer(self.snapshot(snapshot.pk)).data)
 
 

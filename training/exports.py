@@ -28,12 +28,21 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "corpus": ("id", "text", "messages", "split"),
     "prompts": ("id", "prompt", "category", "language", "group", "split", "pool", "source", "style"),
     "demonstrations": (
-        *("id", "prompt", "completion", "category", "language", "labeler", "guideline_version", "form_version"),
-        *("origin", "revision", "split", "pool"),
+        *("id", "prompt", "completion", "category", "language", "labeler", "guideline_version", "imported_guideline"),
+        *("form_version", "origin", "revision", "split", "pool"),
     ),
     "rankings": (
         *("id", "prompt", "prompt_fields", "completions", "rating_scale", "ranks", "presented_order", "labeler"),
-        *("guideline_version", "form_version", "purpose", "origin", "counts", "started_at", "submitted_at"),
+        *(
+            "guideline_version",
+            "imported_guideline",
+            "form_version",
+            "purpose",
+            "origin",
+            "counts",
+            "started_at",
+            "submitted_at",
+        ),
         *("active_seconds", "language", "batch", "round", "revision", "split", "pool"),
     ),
 }
@@ -89,6 +98,7 @@ TURN: Column = {"from": "str", "value": "str"}
 LABEL_COLUMNS: dict[str, Column] = {
     "labeler": "str",
     "guideline_version": "int",
+    "imported_guideline": "str",
     "form_version": "int",
 }
 CANONICAL_COLUMNS: dict[str, dict[str, Column]] = {

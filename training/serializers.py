@@ -25,6 +25,7 @@ from training.models import (
 from training.packing import CONTAINERS
 from training.selectors.snapshots import formats_of
 from training.services.leaks import SHORTEST_REASON
+from training.services.pushes import LONGEST_TOKEN
 
 
 class LeakCheckSerializer(serializers.ModelSerializer):
@@ -38,6 +39,10 @@ class LeakCheckSerializer(serializers.ModelSerializer):
 class SnapshotSerializer(serializers.ModelSerializer):
     formats = serializers.SerializerMethodField(help_text="What `download` and `exports` can write")
     leaks = serializers.SerializerMethodField(help_text="The leak check; null for a corpus")
+    query = serializers.DictField(help_text="What was asked for, every default written out")
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="{split: rows}")
+    facts = serializers.DictField(help_text="Mix, shares and biases; empty until they were counted")
+    manifest = serializers.DictField(help_text="Query, counts, schema version, tie policy, each file's sha256")
 
     class Meta:
         model = Snapshot
@@ -55,7 +60,7 @@ class SnapshotSerializer(serializers.ModelSerializer):
         return LeakCheckSerializer(check).data if check else None
 
 
-class SnapshotQuery(RowFilter):
+class QueryShape(RowFilter):
     overlap = serializers.ChoiceField(
         choices=["all", "latest", "majority"],
         required=False,
@@ -78,7 +83,7 @@ class SnapshotBuildSerializer(serializers.Serializer):
         choices=[SnapshotKind.DEMONSTRATIONS, SnapshotKind.RANKINGS, SnapshotKind.PROMPTS],
     )
     name = serializers.CharField(max_length=120, required=False, default="", allow_blank=True)
-    query = SnapshotQuery(required=False)
+    query = QueryShape(required=False)
 
 
 class SnapshotFilter(serializers.Serializer):
@@ -131,13 +136,38 @@ class ExportCreateSerializer(serializers.Serializer):
     ties = serializers.ChoiceField(choices=TIE_POLICIES, required=False)
 
 
+class PushCreateSerializer(serializers.Serializer):
+    repository = serializers.CharField(max_length=200, help_text="owner/name; made where it is not there yet")
+    token = serializers.CharField(
+        max_length=LONGEST_TOKEN, write_only=True, help_text="An access token of the hub that may write; used once"
+    )
+    private = serializers.BooleanField(default=True, help_text="Refused where the repository is there and public")
+    format = serializers.ChoiceField(choices=FORMATS, default="canonical")
+    container = serializers.ChoiceField(choices=list(CONTAINERS), default="parquet")
+    ties = serializers.ChoiceField(choices=TIE_POLICIES, required=False)
+
+
+class TokensAskSerializer(serializers.Serializer):
+    model = serializers.UUIDField(help_text="A policy or a base model, whose tokenizer and chat template count")
+    context_length = serializers.IntegerField(
+        min_value=0, max_value=1_048_576, default=0, help_text="0 takes the model's own limit"
+    )
+    room = serializers.IntegerField(
+        min_value=0, max_value=131_072, default=128, help_text="Of prompts: tokens that are kept free for an answer"
+    )
+
+
 class JobSerializer(serializers.ModelSerializer):
     """Work in a worker. `url` of a finished export is good for a day, for whoever has it, and answers ranges."""
 
     kind = serializers.ChoiceField(choices=JobKind.choices)
     state = serializers.ChoiceField(choices=JobState.choices)
-    snapshot = serializers.UUIDField(source="snapshot_id")
-    url = serializers.SerializerMethodField()
+    snapshot = serializers.UUIDField(
+        source="snapshot_id", allow_null=True, help_text="What it reads; of a build what it made, once it has"
+    )
+    url = serializers.SerializerMethodField(help_text="Of a finished export: where its file is")
+    asked = serializers.DictField(help_text="What was asked for")
+    result = serializers.DictField(help_text="What came of it; empty until then")
 
     class Meta:
         model = Job

@@ -162,6 +162,7 @@ def turns(messages: Iterable[Row]) -> list[Out]:
 OUR_NAMES = (
     *("category", "language", "group", "pool", "labeler", "purpose"),
     *("started_at", "submitted_at", "active_seconds", "guideline", "guideline_version"),
+    "imported_guideline",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db.models import QuerySet
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from annotation.fields import Flag, default_ranking_fields
@@ -68,6 +69,11 @@ def version_of(project: Project, kind: str, version: int) -> FormVersion:
 
 def flags_known(project: Project) -> list[str]:
     """The keys of all flags that this project ever asked, and those that every project may ask."""
-    forms = form_versions(project).values_list("fields", flat=True)
-    own = {row["key"] for fields in forms for row in fields.get("own_flags") or []}
-    return [*Flag.values, *sorted(own - set(Flag.values))]
+    return [key for key, _label in flag_choices(project)]
+
+
+def flag_choices(project: Project) -> list[tuple[str, str | Promise]]:
+    """(key, words) of those flags; the project's own in the words of the latest form that asked them."""
+    forms = form_versions(project).order_by("version").values_list("fields", flat=True)
+    own = {row["key"]: row["label"] for fields in forms for row in fields.get("own_flags") or []}
+    return [*Flag.choices, *((key, own[key]) for key in sorted(own) if key not in Flag.values)]

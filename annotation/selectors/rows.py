@@ -49,6 +49,7 @@ from annotation.models import (
 from annotation.ranking_form import scale_of
 from annotation.rankings import most_agreed, normalise_ranks
 from annotation.selectors.feedback import is_returned
+from annotation.selectors.forms import flags_known
 
 CHUNK = 1000
 OVERLAPS = ("all", "latest", "majority")
@@ -83,7 +84,8 @@ class RowQuery:
     held_out_labelers: tuple[str, ...] = ()
     """Labels by these people are a split of their own, which nothing trains on, whatever split the prompt is in."""
     flags_out: tuple[str, ...] = ()
-    """Leave out what carries one of these flags; only answers in rankings have flags."""
+    """Leave out what carries one of these flags, the usual ones or the project's own; only answers in rankings have
+    flags."""
     flagged: str = "ranking"
     """What goes with a flagged answer: the whole ranking, or that answer alone, as long as two ranked ones are left."""
     overlap: str = "all"
@@ -104,7 +106,6 @@ KNOWN: dict[str, list[str]] = {
     "splits": Split.values,
     "categories": Category.values,
     "origins": Origin.values,
-    "flags_out": Flag.values,
 }
 ELSEWHERE = frozenset({"ties", "tie_policy", "leaks"})  # said in a snapshot's query, and meant for its files
 
@@ -186,7 +187,16 @@ def demonstrations_for(project: Project, query: Mapping[str, Any] | RowQuery | N
 def rankings_for(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> QuerySet[Ranking]:
     """With the overlap "majority" these are the candidates; `ranking_rows` chooses among them."""
     asked = query_of(query)
+    check_flags(project, asked)
     return select_labels(without_flags(Ranking.objects.all(), asked), project, asked)
+
+
+def check_flags(project: Project, asked: RowQuery) -> None:
+    """Raise QueryProblem for a flag that nobody here was ever asked for: it would leave nothing out."""
+    if not set(asked.flags_out) <= set(Flag.values):
+        known = flags_known(project)
+        for flag in asked.flags_out:
+            one_of("flags_out", flag, known)
 
 
 def prompts_for(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> QuerySet[Prompt]:
@@ -366,6 +376,7 @@ def demonstration_row(label: Demonstration) -> dict[str, Any]:
         "language": label.prompt.language,
         "labeler": label.labeler.pseudonym,
         "guideline_version": label.guideline.version if label.guideline else None,
+        **imported_guideline(label),
         "form_version": label.form.version if label.form else None,
         "origin": label.origin,
         "revision": label.revision,
@@ -387,6 +398,7 @@ def ranking_row(label: Ranking) -> dict[str, Any]:
         "presented_order": [str(item.response_id) for item in shown],
         "labeler": label.labeler.pseudonym,
         "guideline_version": label.guideline.version if label.guideline else None,
+        **imported_guideline(label),
         "form_version": label.form.version if label.form else None,
         "rating_scale": rating_scale(label.form),
         "purpose": label.purpose,
@@ -402,6 +414,11 @@ def ranking_row(label: Ranking) -> dict[str, Any]:
         "split": label.prompt.split,
         "pool": label.prompt.pool,
     }
+
+
+def imported_guideline(label: Demonstration | Ranking) -> dict[str, str]:
+    """The guideline that an imported label came with; others have no such field, and stay the bytes that they were."""
+    return {"imported_guideline": label.imported_guideline} if label.imported_guideline else {}
 
 
 def rating_scale(form: FormVersion | None) -> dict[str, int]:

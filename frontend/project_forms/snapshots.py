@@ -10,8 +10,9 @@ from django.core.files.uploadedfile import UploadedFile
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
-from annotation.fields import Category, Flag
+from annotation.fields import Category
 from annotation.models import Origin, Pool, Project, Prompt, Purpose
+from annotation.selectors.forms import flag_choices
 from frontend.project_forms.tokens import beginning_of
 from training.models import SnapshotKind
 
@@ -87,7 +88,6 @@ class SnapshotForm(forms.Form):
     )
     flags_out = forms.MultipleChoiceField(
         label=_("Without answers flagged as"),
-        choices=Flag.choices,
         required=False,
         widget=forms.CheckboxSelectMultiple,
         help_text=_("Only answers in rankings have flags."),
@@ -107,6 +107,9 @@ class SnapshotForm(forms.Form):
         assert isinstance(languages, forms.MultipleChoiceField)
         used = Prompt.objects.filter(project=project).order_by("language").values_list("language", flat=True).distinct()
         languages.choices = [(code, code) for code in used]
+        flags = self.fields["flags_out"]
+        assert isinstance(flags, forms.MultipleChoiceField)
+        flags.choices = flag_choices(project)
 
     def query(self) -> dict[str, Any]:
         """The filters that restrict something. The same choices give the same query, whatever their order."""

@@ -13,9 +13,10 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET
 
 from annotation.errors import PlackettError
-from annotation.fields import Category, Flag
-from annotation.models import Demonstration, Origin, Purpose, RankedResponse, Ranking
+from annotation.fields import Category
+from annotation.models import Demonstration, Origin, Project, Purpose, RankedResponse, Ranking
 from annotation.roles import Capability
+from annotation.selectors.forms import flag_choices
 from annotation.selectors.prompts import prompts_list
 from annotation.selectors.rows import demonstrations_for, rankings_for
 from frontend.access import NOTHING_HERE, ProjectAccess, project_for
@@ -37,7 +38,13 @@ class LabelFilterForm(forms.Form):
     category = forms.ChoiceField(label=_("Category"), choices=[ANY, *Category.choices], required=False)
     origin = forms.ChoiceField(label=_("Labels made"), choices=[ANY, *Origin.choices], required=False)
     purpose = forms.ChoiceField(label=_("Purpose"), choices=[ANY, *Purpose.choices], required=False)
-    flag = forms.ChoiceField(label=_("Flag"), choices=[ANY, *Flag.choices], required=False)
+    flag = forms.ChoiceField(label=_("Flag"), required=False)
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        flag = self.fields["flag"]
+        assert isinstance(flag, forms.ChoiceField)
+        flag.choices = [ANY, *flag_choices(project)]
 
     def chosen(self) -> dict[str, str]:
         self.is_valid()
@@ -51,7 +58,7 @@ def labels(request: HttpRequest, slug: str, kind: str) -> HttpResponse:
     access = project_for(request.user, slug, Capability.READ_LABELS)
     if kind not in KINDS:
         raise Http404(NOTHING_HERE)
-    form = LabelFilterForm(request.GET)
+    form = LabelFilterForm(request.GET, project=access.project)
     if kind != "rankings":
         del form.fields["flag"]
     try:

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.http import HTMX_STOP_POLLING
 
@@ -19,8 +20,9 @@ from annotation.errors import PlackettError
 from annotation.roles import Capability
 from frontend.access import NOTHING_HERE, ProjectAccess, project_for
 from frontend.pages import project_page
-from frontend.project_forms.exports import ExportForm
+from frontend.project_forms.exports import ExportForm, PushForm, TokensForm
 from frontend.ranges import file_response
+from frontend.snapshot_page import counted_of
 from frontend.views.snapshots import snapshot_for
 from training import files
 from training.exports import REASONS
@@ -31,7 +33,9 @@ from training.packing import CONTENT_TYPES
 from training.selectors.snapshots import snapshots_of
 from training.services.differences import compare
 from training.services.exports import export_create
-from training.services.jobs import job_cancel
+from training.services.jobs import LASTING, job_cancel
+from training.services.pushes import push_create
+from training.services.token_counts import tokens_ask
 
 
 @login_required
@@ -45,6 +49,41 @@ def export_new(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpRespon
         if not form.is_valid():
             raise PlackettError(" ".join(str(problem) for problems in form.errors.values() for problem in problems))
         made = export_create(snapshot=found, by=access.user, **form.cleaned_data)
+    except PlackettError as problem:
+        messages.error(request, problem.message)
+        return redirect("frontend:snapshot", slug, snapshot_id)
+    return redirect("frontend:job", slug, made.pk)
+
+
+@sensitive_post_parameters("push-token")
+@login_required
+@require_POST
+def push_new(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse:
+    """Push the whole export to the installation's hub, by the token that was typed in."""
+    access = project_for(request.user, slug, Capability.SNAPSHOT)
+    found = snapshot_for(access, snapshot_id)
+    form = PushForm(request.POST, snapshot=found)
+    try:
+        if not form.is_valid():
+            raise PlackettError(" ".join(str(problem) for problems in form.errors.values() for problem in problems))
+        made = push_create(snapshot=found, by=access.user, **form.asked())
+    except PlackettError as problem:
+        messages.error(request, problem.message)
+        return redirect("frontend:snapshot", slug, snapshot_id)
+    return redirect("frontend:job", slug, made.pk)
+
+
+@login_required
+@require_POST
+def tokens_new(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse:
+    """Have the tokens counted for a model; the snapshot's page shows them when it is done."""
+    access = project_for(request.user, slug, Capability.SNAPSHOT)
+    found = snapshot_for(access, snapshot_id)
+    form = TokensForm(request.POST, snapshot=found)
+    try:
+        if not form.is_valid():
+            raise PlackettError(" ".join(str(problem) for problems in form.errors.values() for problem in problems))
+        made = tokens_ask(snapshot=found, by=access.user, **form.asked())
     except PlackettError as problem:
         messages.error(request, problem.message)
         return redirect("frontend:snapshot", slug, snapshot_id)
@@ -76,6 +115,8 @@ def job_stop(request: HttpRequest, slug: str, job_id: UUID) -> HttpResponse:
     found = job_for(access, job_id)
     job_cancel(job=found, by=access.user)
     messages.success(request, _("It is cancelled, and its file is removed."))
+    if found.snapshot_id is None:
+        return redirect("frontend:snapshots", slug)
     return redirect("frontend:snapshot", slug, found.snapshot_id)
 
 
@@ -88,7 +129,7 @@ def job_for(access: ProjectAccess, job_id: UUID) -> Job:
 
 def job_context(request: HttpRequest, access: ProjectAccess, job_id: UUID) -> dict[str, Any]:
     found = job_for(access, job_id)
-    context: dict[str, Any] = {"job": found, "percent": found.percent}
+    context: dict[str, Any] = {"job": found, "percent": found.percent, "may_stop": may_stop(found)}
     if found.kind == JobKind.EXPORT and found.state == JobState.SUCCEEDED:
         name = found.result["name"]
         path = reverse("frontend:export_file", args=[link_token(found, access.user), name])
@@ -97,10 +138,19 @@ def job_context(request: HttpRequest, access: ProjectAccess, job_id: UUID) -> di
             "left_out": [(REASONS[reason], number) for reason, number in found.result["left_out"].items()],
             "lost": ", ".join(found.result["statement"]["does_not_carry"]),
         }
+    if found.kind == JobKind.PUSH and found.state == JobState.SUCCEEDED:
+        context["pushed"] = found.result["url"]
+    if found.kind == JobKind.TOKENS and found.result:
+        context["counted"] = counted_of(found)
     if found.kind == JobKind.DIFFERENCE and found.state == JobState.SUCCEEDED:
         page = reverse("frontend:snapshot_difference", args=[access.project.slug, found.snapshot_id])
         context["difference"] = f"{page}?before={found.asked['before']}"
     return context
+
+
+def may_stop(job: Job) -> bool:
+    """Whether there is something to stop, or a file to remove."""
+    return not job.is_over or (job.state == JobState.SUCCEEDED and job.kind not in LASTING)
 
 
 @require_safe

@@ -19,9 +19,9 @@ from frontend.paging import page_of
 from frontend.project_forms.exports import AcceptLeaksForm
 from frontend.views.snapshots import snapshot_for
 from training.leaks import THRESHOLD
-from training.models import LeakCheck, LeakState, Snapshot
+from training.models import Job, LeakCheck, LeakState, Snapshot
+from training.services.builds import without_leaks_or_ask
 from training.services.leaks import PAIRS_KEPT, leaks_accept
-from training.services.snapshots import snapshot_without_leaks
 
 PAIRS_A_PAGE = 20
 
@@ -61,9 +61,11 @@ def leaks(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse:
 
 def leave_out(request: HttpRequest, access: ProjectAccess, found: Snapshot) -> HttpResponse:
     try:
-        made = snapshot_without_leaks(snapshot=found, by=access.user)
+        made = without_leaks_or_ask(snapshot=found, by=access.user)
     except PlackettError as problem:
         messages.error(request, problem.message)
         return redirect("frontend:snapshot_leaks", access.project.slug, found.pk)
+    if isinstance(made, Job):
+        return redirect("frontend:job", access.project.slug, made.pk)
     messages.success(request, _("This is the same snapshot without the leaks. Train on this one."))
     return redirect("frontend:snapshot", access.project.slug, made.pk)

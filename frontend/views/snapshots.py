@@ -6,6 +6,7 @@ import json
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
@@ -16,20 +17,24 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from annotation.errors import PlackettError
 from annotation.roles import Capability
+from annotation.selectors.forms import flag_choices
 from frontend.access import NOTHING_HERE, ProjectAccess, project_for
 from frontend.pages import UNPROCESSABLE, project_page
 from frontend.paging import page_of
-from frontend.project_forms.exports import ExportForm
+from frontend.project_forms.exports import ExportForm, PushForm, TokensForm
 from frontend.project_forms.snapshots import CorpusForm, SnapshotForm
-from frontend.snapshot_page import charts_of, figures_of, files_of, formats_of, query_words, statements_of
+from frontend.snapshot_page import charts_of, counted_of, figures_of, files_of, formats_of, query_words, statements_of
 from training.models import Job, JobKind, LeakCheck, Snapshot, SnapshotKind
 from training.packing import CONTENT_TYPES
-from training.selectors.snapshots import export_lines, runs_using, snapshot_preview, snapshots_of
+from training.selectors.snapshots import builds_of, export_lines, runs_using, snapshot_preview, snapshots_of
+from training.services.builds import build_or_ask
 from training.services.exports import export_create
-from training.services.snapshots import corpus_add, snapshot_build
+from training.services.snapshots import corpus_add
+from training.services.token_counts import tokens_counted
 
 RUNS_SHOWN = 50
 EXPORTS_SHOWN = 20
+COUNTS_SHOWN = 5
 OTHERS_SHOWN = 100
 ROWS_AT_ONCE = 20_000  # a file up to this is streamed while the page waits; a larger one is a job
 
@@ -46,6 +51,7 @@ def snapshots(request: HttpRequest, slug: str) -> HttpResponse:
         "page": page_of(rows, request),
         "kinds": SnapshotKind.choices,
         "kind": kind,
+        "builds": builds_of(access.project) if access.can(Capability.SNAPSHOT) else [],
         "may_build": access.can(Capability.SNAPSHOT),
         "may_upload": access.can(Capability.LAUNCH),
     }
@@ -63,19 +69,21 @@ def snapshot_new(request: HttpRequest, slug: str) -> HttpResponse:
         if "count" in request.POST:
             return project_page(request, access, "snapshots", "snapshots/new.html", context | _preview(access, form))
         try:
-            snapshot = _build(access, form)
+            made = _build(access, form)
         except PlackettError as problem:
             form.add_error(None, problem.message)
         else:
+            if isinstance(made, Job):
+                return redirect("frontend:job", slug, made.pk)
             messages.success(request, _("The snapshot is there. It will never change."))
-            return redirect("frontend:snapshot", slug, snapshot.id)
+            return redirect("frontend:snapshot", slug, made.pk)
     status = UNPROCESSABLE if form.is_bound else 200
     return project_page(request, access, "snapshots", "snapshots/new.html", context, status)
 
 
-def _build(access: ProjectAccess, form: SnapshotForm) -> Snapshot:
+def _build(access: ProjectAccess, form: SnapshotForm) -> Snapshot | Job:
     chosen = form.cleaned_data
-    return snapshot_build(
+    return build_or_ask(
         project=access.project, kind=chosen["kind"], name=chosen["name"], query=form.query(), by=access.user
     )
 
@@ -93,7 +101,7 @@ def snapshot_preview_counts(request: HttpRequest, slug: str) -> HttpResponse:
 def _preview(access: ProjectAccess, form: SnapshotForm) -> dict[str, Any]:
     try:
         preview = snapshot_preview(access.project, form.cleaned_data["kind"], form.query())
-        return {"preview": preview, "words": query_words(preview["query"])}
+        return {"preview": preview, "words": query_words(preview["query"], flag_choices(access.project))}
     except PlackettError as problem:
         return {"problem": problem.message}
 
@@ -105,6 +113,7 @@ def snapshot(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse
     found = snapshot_for(access, snapshot_id)
     may_export = access.can(Capability.SNAPSHOT) and not found.erased_at
     others = snapshots_of(access.project).filter(kind=found.kind, erased_at=None).exclude(pk=found.pk)
+    flags = flag_choices(access.project)
     context = {
         "snapshot": found,
         "check": LeakCheck.objects.filter(snapshot=found).first(),
@@ -112,12 +121,18 @@ def snapshot(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse
         "formats": formats_of(found),
         "statements": statements_of(found),
         "export_form": ExportForm(snapshot=found) if may_export else None,
-        "jobs": Job.objects.filter(snapshot=found, kind=JobKind.EXPORT)[:EXPORTS_SHOWN] if may_export else [],
+        "jobs": Job.objects.filter(snapshot=found, kind__in=[JobKind.EXPORT, JobKind.PUSH])[:EXPORTS_SHOWN]
+        if may_export
+        else [],
+        "push_form": PushForm(snapshot=found) if may_export and settings.HUB_ENDPOINT else None,
+        "hub": settings.HUB_ENDPOINT,
+        "tokens_form": TokensForm(snapshot=found) if may_export else None,
+        "counts": [counted_of(job) for job in tokens_counted(found)[:COUNTS_SHOWN] if job.result],
         "may_erase": access.can(Capability.MANAGE) and not found.erased_at,
-        "charts": charts_of(found.facts),
+        "charts": charts_of(found.facts, flags),
         "figures": figures_of(found.facts),
         "others": [] if found.erased_at else others[:OTHERS_SHOWN],
-        "query": query_words(found.query),
+        "query": query_words(found.query, flags),
         "manifest_json": json.dumps(found.manifest, indent=2, ensure_ascii=False),
         "runs": runs_using(found)[:RUNS_SHOWN],
     }

@@ -163,3 +163,14 @@ def test_the_description_is_valid_and_names_every_address(ada: Membership) -> No
     assert "/api/v1/projects/{slug}/assignments/{id}/submit/" in schema["paths"]
     answers = schema["paths"]["/api/v1/projects/{slug}/tasks/next/"]["post"]["responses"]
     assert {"200", "204", "401", "404"} <= set(answers)
+
+
+def test_a_lead_takes_back_what_was_asked_to_be_written(ada: Membership) -> None:
+    program = Program(ada, "queue", "read")
+    asked = program.send("POST", "prompt-writing/", style="plain", number=3, pool="sft")
+    assert asked.json() == {"tasks": 3}
+    [brief] = program.get("prompt-writing/").json()["results"]
+    for withdrawn in (3, 0):
+        answer = program.send("POST", f"prompt-writing/{brief['id']}/withdraw/")
+        assert (answer.status_code, answer.json()) == (200, {"withdrawn": withdrawn})
+    assert program.send("POST", f"prompt-writing/{uuid.uuid4()}/withdraw/").status_code == 404

@@ -34,12 +34,13 @@ from annotation.models import (
 )
 from annotation.selectors.imports import import_progress
 from annotation.selectors.prompts import responses_of
+from annotation.selectors.rows import demonstration_rows, ranking_rows
 from annotation.services import import_claims, importing, imports
 from annotation.services.import_claims import Fence, import_claim, import_hold, reap_lost_imports
 from annotation.services.prompts import PromptRow, prompts_add
 from annotation.staging import blocks_of, blocks_of_path, staged_path
 from tests.conftest import LiveProcesses, wait_for
-from tests.factories import lease
+from tests.factories import ProjectFactory, lease
 
 TABLES = (Prompt, Response, Task, TaskResponse, Assignment, Demonstration, Ranking, RankedResponse)
 pytestmark = pytest.mark.django_db
@@ -320,6 +321,20 @@ def test_guideline_time_and_labeler_come_along(project: Project) -> None:
     assert sorted(Ranking.objects.values_list("imported_guideline", flat=True)) == ["7", "Helpful 2.1"]
     label = Ranking.objects.get(imported_guideline="Helpful 2.1")
     assert label.origin == "imported" and label.submitted_at.year == 2024 and label.labeler.pseudonym
+
+
+@pytest.mark.parametrize("kind", ["rankings", "demonstrations"])
+def test_a_guideline_that_came_with_a_label_goes_on_with_it(project: Project, kind: str) -> None:
+    """There, back, and there again: into another project by our own rows."""
+    row = {"prompt": "Why?", "completion": "So.", "labeler": "j"} if kind == "demonstrations" else judged(1)
+    imports.import_work_here(batch=queued(project, kind, {**row, "guideline": "Helpful 2.1"}))
+    rows_of = ranking_rows if kind == "rankings" else demonstration_rows
+    [ours] = rows_of(project)
+    assert ours["imported_guideline"] == "Helpful 2.1" and ours["guideline_version"] is None
+    other = ProjectFactory()
+    imports.import_work_here(batch=queued(other, kind, ours))
+    [theirs] = rows_of(other)
+    assert theirs["imported_guideline"] == "Helpful 2.1"
 
 
 # --- The command --------------------------------------------------------------------------------------

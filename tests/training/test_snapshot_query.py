@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotation.fields import default_ranking_fields
 from annotation.models import Membership, Project, Purpose, Response
 from annotation.rankings import agreement, most_agreed
+from annotation.selectors.forms import flag_choices, form_current
 from annotation.selectors.rows import QueryProblem
+from annotation.services.forms import form_publish
 from annotation.services.labels import RankedItem, ranking_submit
+from frontend.project_forms.snapshots import SnapshotForm
 from frontend.snapshot_page import query_words
 from tests.cast import member
 from tests.factories import PromptFactory, RankingTaskFactory, lease
@@ -164,6 +168,25 @@ def test_flagged_answers_go_alone_or_with_their_ranking(project: Project, alice:
     assert all(set(row["presented_order"]) == {item["id"] for item in row["completions"]} for row in rows)
     for query in (out, {**out, "flagged": "answer"}):
         assert snapshot_preview(project, "rankings", query)["total"] == build(project, rita, **query).counts["train"]
+
+
+def test_flags_of_the_projects_own_leave_out_too(project: Project, alice: Membership, rita: Membership) -> None:
+    fields = default_ranking_fields()
+    own = [{"key": "too_long", "label": "Says more than was asked"}]
+    fields |= {"own_flags": own, "flags": ["too_long"]}
+    form_publish(project=project, fields=fields, based_on=form_current(project).version, by=rita)
+    for number, flags in enumerate(({2: ["too_long"]}, {})):
+        RankingTaskFactory(prompt=PromptFactory(project=project, pool="rm", text=f"Prompt {number}"), answers=3)
+        rank_as(alice, [1, 2, 3], flags)
+    out = {"flags_out": ["too_long"]}
+    assert build(project, rita, **out).counts["train"] == 1
+    alone = build(project, rita, flagged="answer", **out)
+    assert [len(row["ranks"]) for row in snapshot_rows(alone, "train")] == [2, 3]
+    said = dict(query_words(alone.query, flag_choices(project)))
+    assert said["Without answers flagged as"] == "Says more than was asked"
+    assert SnapshotForm(project=project).fields["flags_out"].choices[-1] == ("too_long", "Says more than was asked")
+    with pytest.raises(QueryProblem, match=r"flags_out is 'too_lang'; it must be one of .*too_long"):
+        build(project, rita, flags_out=["too_lang"])
 
 
 def test_what_has_no_majority_or_no_flags_is_refused(project: Project, alice: Membership, rita: Membership) -> None:

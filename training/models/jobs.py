@@ -1,4 +1,4 @@
-"""Work that takes longer than a page may: exports, leak checks, comparisons of large snapshots.
+"""Work that takes longer than a page may: building and exporting snapshots, leak checks, comparisons, counting tokens.
 
 As with runs the row is the truth and a message only wakes a worker: a claim is one conditional UPDATE that sets a lease
 and adds 1 to `attempt`, and whatever that attempt writes later is conditional on its number. A killed worker's job is
@@ -18,9 +18,12 @@ from training.models.snapshots import Snapshot
 
 
 class JobKind(models.TextChoices):
+    BUILD = "build", _("Build")
     EXPORT = "export", _("Export")
     LEAKS = "leaks", _("Leak check")
     DIFFERENCE = "difference", _("Comparison")
+    TOKENS = "tokens", _("Tokens")
+    PUSH = "push", _("Push to a hub")
 
 
 class JobState(models.TextChoices):
@@ -34,7 +37,14 @@ class JobState(models.TextChoices):
 class Job(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="jobs")
-    snapshot = models.ForeignKey(Snapshot, on_delete=models.CASCADE, related_name="jobs")
+    snapshot = models.ForeignKey(
+        Snapshot,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="jobs",
+        help_text="What it reads; of a build what it made, once it has",
+    )
     kind = models.CharField(max_length=16, choices=JobKind)
     asked = models.JSONField(default=dict, help_text="What was asked for; the same twice is one job")
     state = models.CharField(max_length=16, choices=JobState, default=JobState.QUEUED)
@@ -42,6 +52,7 @@ class Job(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True, help_text="By the database's clock")
     done = models.PositiveBigIntegerField(default=0, help_text="Rows so far")
     total = models.PositiveBigIntegerField(default=0, help_text="Rows in all")
+    secret = models.TextField(blank=True, default="", help_text="Encrypted, and gone when the job is over")
     result = models.JSONField(default=dict)
     message = models.TextField(blank=True, default="", help_text="Why it failed, in words")
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -64,6 +75,10 @@ class Job(models.Model):
                 name="job_ended_iff_over",
                 condition=Q(state__in=["queued", "running"], ended_at__isnull=True)
                 | (~Q(state__in=["queued", "running"]) & Q(ended_at__isnull=False)),
+            ),
+            models.CheckConstraint(name="job_reads_a_snapshot", condition=Q(snapshot__isnull=False) | Q(kind="build")),
+            models.CheckConstraint(
+                name="job_secret_until_over", condition=Q(secret="") | Q(state__in=["queued", "running"])
             ),
         ]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-from django.db.models import Count, QuerySet, Value
+from django.db.models import Count, Q, QuerySet, Value
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.models import Project
@@ -16,7 +18,7 @@ from training import files
 from training.errors import SnapshotError
 from training.exports import TARGETS, write_all
 from training.inputs import HELD_OUT_LABELERS
-from training.models import Run, Snapshot, SnapshotKind
+from training.models import Job, JobKind, JobState, Run, Snapshot, SnapshotKind
 from training.packing import stream
 from training.services.exports import order_of, target_of
 from training.services.snapshots import LABELS, ROWS, check_labelers, file_of, splits_of, whole_query
@@ -53,6 +55,14 @@ def selected(project: Project, kind: str, query: Mapping[str, Any]) -> tuple[Que
 
 def snapshots_of(project: Project) -> QuerySet[Snapshot]:
     return Snapshot.objects.filter(project=project).select_related("artifact", "created_by")
+
+
+def builds_of(project: Project) -> QuerySet[Job]:
+    """Builds that wait, run, or ended without a snapshot in the last day, newest first."""
+    fresh = Q(state=JobState.FAILED, ended_at__gt=timezone.now() - timedelta(days=1))
+    return Job.objects.filter(
+        Q(state__in=[JobState.QUEUED, JobState.RUNNING]) | fresh, project=project, kind=JobKind.BUILD
+    )
 
 
 def snapshot_rows(snapshot: Snapshot, split: str) -> Iterator[dict[str, Any]]:

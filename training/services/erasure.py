@@ -35,6 +35,7 @@ from training import files
 from training.errors import SnapshotError
 from training.models import Job, JobState, LeakPair, Snapshot
 from training.selectors.traces import answers_by, models_made_of, rankings_of_answers, snapshots_with
+from training.services.builds import builds_begin_anew
 from training.services.removals import remove_from_store
 
 SHORTEST_REASON = 10
@@ -55,7 +56,9 @@ def snapshot_erase(*, snapshot: Snapshot, why: str, by: Actor | None) -> Snapsho
     LeakPair.objects.filter(leak_check__snapshot=snapshot).delete()
     jobs = Job.objects.filter(snapshot=snapshot)
     job_ids = list(jobs.values_list("pk", flat=True))
-    jobs.filter(state__in=OPEN_JOBS).update(state=JobState.CANCELLED, lease_until=None, ended_at=timezone.now())
+    jobs.filter(state__in=OPEN_JOBS).update(
+        state=JobState.CANCELLED, lease_until=None, ended_at=timezone.now(), secret=""
+    )
     jobs.update(result={}, expires_at=None)
     shared = Snapshot.objects.filter(artifact=snapshot.artifact, erased_at=None).exists()
     folders = [files.job_folder(job_id) for job_id in job_ids]
@@ -80,6 +83,7 @@ def person_erase(*, member: Membership, why: str, by: Actor | None) -> list[Snap
     """
     why = reason(why)
     Membership.objects.select_for_update().get(pk=member.pk)
+    builds_begin_anew(member.project)
     snapshots = [snapshot_erase(snapshot=found, why=why, by=by) for found in list(snapshots_with(member))]
     counts = {
         "demonstrations": Demonstration.objects.filter(labeler=member).count(),
@@ -123,6 +127,7 @@ def person_pseudonymise(*, member: Membership, why: str, by: Actor | None) -> li
     Their labels stay, so no model changes by it. Exports that were made hold the old name, and are removed.
     """
     why = reason(why)
+    builds_begin_anew(member.project)
     snapshots = list(snapshots_with(member).filter(erased_at=None))
     jobs = Job.objects.filter(snapshot__in=snapshots).exclude(state__in=OPEN_JOBS)
     folders = [files.job_folder(job_id) for job_id in jobs.values_list("pk", flat=True)]

@@ -31,7 +31,7 @@ from training.models import Job, JobKind, LeakCheck, LeakState, Snapshot, Snapsh
 from training.packing import CONTAINERS, TABLES, shaped_row, write_file
 from training.recipes import Recipe, recipes_for
 from training.services.facts import facts_for
-from training.services.jobs import job_create
+from training.services.jobs import job_create, source_of
 
 Tell = Callable[[int, int], None]
 CHUNK = 1000
@@ -104,32 +104,65 @@ def file_name(snapshot: Snapshot, order: Order) -> str:
 
 def export_run(job: Job, tell: Tell) -> dict[str, Any]:
     """Write the export's file and say what became of the rows. Memory does not grow with them."""
-    snapshot, order = job.snapshot, order_of(job.snapshot, job.asked)
-    target = target_of(snapshot, order.format)
+    snapshot = source_of(job)
+    order = order_of(snapshot, job.asked)
     folder = files.job_folder(job.pk)
     folder.mkdir(parents=True, exist_ok=True)
-    splits = [order.split] if order.split else [split for split, rows in snapshot.counts.items() if rows]
-    progress = Progress(tell, sum(snapshot.counts[split] for split in splits))
-    tallies = {split: write_split(snapshot, order, target, split, folder, progress) for split in splits}
+    splits = [order.split] if order.split else list(snapshot.counts)
+    written = export_parts(job, order, folder, Progress(tell, sum(snapshot.counts[split] for split in splits)))
     name = file_name(snapshot, order)
     if order.split:
         part_of(folder, order, order.split).replace(folder / name)
     else:
-        write_zip(folder / name, job, order, target, folder, tallies)
+        write_zip(folder / name, order, folder, written)
     sha256 = files.file_hash(folder / name)
     store.put(files.key_of(folder / name), folder / name, sha256)
-    left_out: dict[str, int] = {}
-    for tally in tallies.values():
-        for reason, number in tally.left_out.items():
-            left_out[reason] = left_out.get(reason, 0) + number
     return {
         "name": name,
         "size": (folder / name).stat().st_size,
         "sha256": sha256,
-        "rows": {split: tally.written for split, tally in tallies.items()},
-        "left_out": left_out,
-        "statement": target.statement(snapshot.kind),
+        "rows": written.rows,
+        "left_out": written.left_out,
+        "statement": written.statement,
     }
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An export's files, each split's written and all that stands beside them."""
+
+    tallies: Mapping[str, Tally]
+    data: Mapping[str, str]
+    """{split: its file's place in the folder} of those that have rows."""
+    papers: Mapping[str, str]
+    """{place: text}"""
+    statement: Mapping[str, Any]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return {split: tally.written for split, tally in self.tallies.items()}
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        left_out: dict[str, int] = {}
+        for tally in self.tallies.values():
+            for reason, number in tally.left_out.items():
+                left_out[reason] = left_out.get(reason, 0) + number
+        return left_out
+
+
+def export_parts(job: Job, order: Order, folder: Path, progress: Progress) -> Parts:
+    """Write each split's file aside in the folder, and say what else goes with a whole export."""
+    snapshot = source_of(job)
+    target = target_of(snapshot, order.format)
+    splits = [order.split] if order.split else [split for split, rows in snapshot.counts.items() if rows]
+    tallies = {split: write_split(snapshot, order, target, split, folder, progress) for split in splits}
+    statement = target.statement(snapshot.kind)
+    if order.split:
+        return Parts(tallies, {}, {}, statement)
+    data = {split: f"data/{split}.{order.container}" for split, tally in tallies.items() if tally.written}
+    recipes = list(recipes_for(snapshot.kind, order.format, order.container, data))
+    return Parts(tallies, data, dict(papers(snapshot, order, target, data, tallies, recipes)), statement)
 
 
 class Progress:
@@ -183,22 +216,19 @@ def write_split(
     return tally
 
 
-def write_zip(path: Path, job: Job, order: Order, target: Target, folder: Path, tallies: Mapping[str, Tally]) -> None:
+def write_zip(path: Path, order: Order, folder: Path, written: Parts) -> None:
     """The folder as one file: data, card, configurations, statement and manifest; then the parts are removed."""
-    snapshot = job.snapshot
-    data = {split: f"data/{split}.{order.container}" for split, tally in tallies.items() if tally.written}
     aside = path.with_name(f"{path.name}.part")
-    recipes = list(recipes_for(snapshot.kind, order.format, order.container, data))
     with zipfile.ZipFile(aside, "w") as archive:
-        for name, text in papers(snapshot, order, target, data, tallies, recipes):
+        for name, text in written.papers.items():
             archive.writestr(member(name), text, zipfile.ZIP_DEFLATED)
-        for split, name in data.items():
+        for split, name in written.data.items():
             info = member(name, packed=order.container in {"jsonl.gz", "jsonl.zst", "parquet"})
             with part_of(folder, order, split).open("rb") as source, archive.open(info, "w", force_zip64=True) as into:
                 while piece := source.read(1 << 20):
                     into.write(piece)
     aside.replace(path)
-    for split in tallies:
+    for split in written.tallies:
         part_of(folder, order, split).unlink(missing_ok=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from training import files
@@ -10,14 +10,25 @@ from training.facts import facts_of
 from training.leaks import rows_in
 from training.models import Snapshot
 
+TELL_EVERY = 1000
 
-def facts_for(snapshot: Snapshot) -> dict[str, Any]:
+
+def facts_for(snapshot: Snapshot, tell: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """The mix, shares and biases of all its rows. {} for one whose files are gone."""
     if snapshot.facts or snapshot.erased_at:
         return dict(snapshot.facts)
-    snapshot.facts = facts_of(rows_of(snapshot))
+    rows = rows_of(snapshot)
+    snapshot.facts = facts_of(told(rows, sum(snapshot.counts.values()), tell) if tell else rows)
     Snapshot.objects.filter(pk=snapshot.pk).update(facts=snapshot.facts)
     return dict(snapshot.facts)
+
+
+def told(rows: Iterator[dict[str, Any]], total: int, tell: Callable[[int, int], None]) -> Iterator[dict[str, Any]]:
+    """The rows, telling now and then how many there were."""
+    for number, row in enumerate(rows):
+        if number % TELL_EVERY == 0:
+            tell(number, total)
+        yield row
 
 
 def rows_of(snapshot: Snapshot) -> Iterator[dict[str, Any]]:

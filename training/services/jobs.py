@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from celery import current_app
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import F, Q, Value
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -28,6 +30,13 @@ KEPT = timedelta(days=7)
 """How long an export's file stays."""
 WORK = "training.tasks.work_jobs"
 EXPIRES_SECONDS = 60
+AUDITED = {JobKind.EXPORT: "snapshot.export", JobKind.PUSH: "snapshot.push"}
+"""What takes rows out of the installation."""
+
+LASTING = frozenset({JobKind.BUILD, JobKind.PUSH})
+"""What can't be taken back by cancelling it afterwards."""
+
+Seal = Callable[[Job], str]
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +46,22 @@ class JobLost(Exception):
 
 
 @transaction.atomic
-def job_create(*, snapshot: Snapshot, kind: JobKind, asked: Mapping[str, Any], by: Actor | None) -> Job:
-    """Ask for a job. The same one that waits, runs or is finished already is that one."""
+def job_create(
+    *, snapshot: Snapshot, kind: JobKind, asked: Mapping[str, Any], by: Actor | None, seal: Seal | None = None
+) -> Job:
+    """Ask for a job. The same one that waits, runs or is finished already is that one; a push is done again.
+
+    `seal` gives the secret that the job takes along, for its id.
+    """
     if snapshot.erased_at:
         raise JobError(_("%(snapshot)s was erased: its files are gone.") % {"snapshot": snapshot.name})
     Snapshot.objects.select_for_update().get(pk=snapshot.pk)  # two clicks make one job
     same = Job.objects.filter(snapshot=snapshot, kind=kind, asked=dict(asked))
-    known = same.filter(~Q(state__in=[JobState.FAILED, JobState.CANCELLED])).first()
+    over = [JobState.FAILED, JobState.CANCELLED, *([JobState.SUCCEEDED] if kind == JobKind.PUSH else [])]
+    known = same.exclude(state__in=over).first()
     if known:
         return known
-    job = Job.objects.create(
+    job = Job(
         project=snapshot.project,
         snapshot=snapshot,
         kind=kind,
@@ -54,8 +69,10 @@ def job_create(*, snapshot: Snapshot, kind: JobKind, asked: Mapping[str, Any], b
         total=sum(snapshot.counts.values()),
         created_by=account_of(by),
     )
-    if kind == JobKind.EXPORT:
-        audit.record(project=snapshot.project, by=by, verb="snapshot.export", target=snapshot, **dict(asked))
+    job.secret = seal(job) if seal else ""
+    job.save(force_insert=True)
+    if kind in AUDITED:
+        audit.record(project=snapshot.project, by=by, verb=AUDITED[kind], target=snapshot, **dict(asked))
     transaction.on_commit(wake_jobs)
     return job
 
@@ -93,6 +110,12 @@ def job_claim() -> Job | None:
         job_fail(job, _("Its worker was lost %(times)s times. Start it again.") % {"times": MOST_ATTEMPTS})
 
 
+def source_of(job: Job) -> Snapshot:
+    """The snapshot that it reads; the database lets only a build be without one."""
+    assert job.snapshot is not None
+    return job.snapshot
+
+
 def held(job: Job) -> Any:
     return Job.objects.filter(pk=job.pk, state=JobState.RUNNING, attempt=job.attempt)
 
@@ -103,10 +126,27 @@ def job_tell(job: Job, done: int, total: int) -> None:
         raise JobLost
 
 
-def job_keep(job: Job) -> None:
-    """Keep the lease. Raises JobLost."""
-    if not held(job).update(lease_until=Now() + Value(LEASE)):
-        raise JobLost
+@contextmanager
+def lease_kept(job: Job) -> Iterator[None]:
+    """Keep the lease through steps that can't tell how far they are: hashing a large file, one long transaction."""
+    over = threading.Event()
+    thread = threading.Thread(target=keep_lease, args=(job, over), name=f"lease of {job.pk}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def keep_lease(job: Job, over: threading.Event) -> None:
+    while not over.wait(LEASE.total_seconds() / 4):
+        try:
+            held(job).update(lease_until=Now() + Value(LEASE))
+        except DatabaseError as error:  # also SQLite's lock, which keeps every other worker out too
+            logger.warning("the lease of the job %s can't be kept (%s)", job.pk, type(error).__name__)
+        finally:
+            connection.close()
 
 
 def job_succeed(job: Job, result: Mapping[str, Any]) -> None:
@@ -119,17 +159,21 @@ def job_fail(job: Job, message: str) -> None:
 
 
 def end(job: Job, **values: Any) -> None:
-    if not held(job).update(lease_until=None, ended_at=timezone.now(), **values):
+    if not held(job).update(lease_until=None, ended_at=timezone.now(), secret="", **values):
         raise JobLost
 
 
 @transaction.atomic
 def job_cancel(*, job: Job, by: Actor | None) -> Job:
-    """Stop it, or remove the file that it made. Cancelling twice is cancelling once."""
-    changed = (
-        Job.objects.filter(pk=job.pk)
-        .exclude(state=JobState.CANCELLED)
-        .update(state=JobState.CANCELLED, lease_until=None, ended_at=timezone.now(), result={}, expires_at=None)
+    """Stop it, or remove the file that it made. Cancelling twice is cancelling once.
+
+    A snapshot that a build has made stays, and so does what was pushed.
+    """
+    waiting = Job.objects.filter(pk=job.pk).exclude(state=JobState.CANCELLED)
+    if job.kind in LASTING:
+        waiting = waiting.exclude(state__in=[JobState.SUCCEEDED, JobState.FAILED])
+    changed = waiting.update(
+        state=JobState.CANCELLED, lease_until=None, ended_at=timezone.now(), result={}, expires_at=None, secret=""
     )
     if changed:
         audit.record(project=job.project, by=by, verb="job.cancel", target=job, kind=job.kind)

@@ -19,9 +19,10 @@ from training.errors import RunError
 from training.inputs import STAGE_INPUTS
 from training.models import LeakCheck, Model, Round, Run, Snapshot, SnapshotKind, Stage
 from training.selectors import models as model_selectors
+from training.services.builds import build_or_ask
 from training.services.leaks import leaks_accept
 from training.services.runs import Inputs, check_config, run_create
-from training.services.snapshots import keep, snapshot_build, whole_query, write_aside
+from training.services.snapshots import keep, whole_query, write_aside
 
 FEWEST = {Stage.SFT: 8, Stage.REWARD: 8}  # labels, below which training is certain to disappoint
 STEPS = (Stage.PRETRAIN, Stage.SFT, Stage.SAMPLE, Stage.REWARD, Stage.PPO, Stage.DPO, Stage.RLOO)
@@ -330,8 +331,21 @@ def newest_corpus(project: Project) -> Snapshot:
     return corpus
 
 
+def freeze(project: Project, kind: str, query: Mapping[str, Any], by: Actor | None) -> Snapshot:
+    """Freeze what matches now. Many rows are a worker's: then the launch is refused until they are frozen."""
+    made = build_or_ask(project=project, kind=kind, query=query, by=by)
+    if isinstance(made, Snapshot):
+        return made
+    raise RunError(
+        _(
+            "So many rows are to be frozen that a worker does it now; the page Snapshots says how far it is. When it "
+            "is there, launch again and choose it."
+        )
+    )
+
+
 def freeze_demonstrations(project: Project, by: Actor | None) -> Snapshot:
-    return snapshot_build(project=project, kind=SnapshotKind.DEMONSTRATIONS, by=by)
+    return freeze(project, SnapshotKind.DEMONSTRATIONS, {}, by)
 
 
 def freeze_demonstrations_if_any(project: Project, by: Actor | None) -> Snapshot | None:
@@ -343,11 +357,11 @@ def freeze_demonstrations_if_any(project: Project, by: Actor | None) -> Snapshot
 
 def freeze_rankings(project: Project, by: Actor | None) -> Snapshot:
     """The rankings of all rounds so far: a reward model trains on their union."""
-    return snapshot_build(project=project, kind=SnapshotKind.RANKINGS, by=by)
+    return freeze(project, SnapshotKind.RANKINGS, {}, by)
 
 
 def freeze_ppo_prompts(project: Project, by: Actor | None) -> Snapshot:
-    return snapshot_build(project=project, kind=SnapshotKind.PROMPTS, query={"pools": [Pool.PPO]}, by=by)
+    return freeze(project, SnapshotKind.PROMPTS, {"pools": [Pool.PPO]}, by)
 
 
 def freeze_prompts(project: Project, policy: Model, most: int, by: Actor | None) -> Snapshot:

@@ -82,14 +82,20 @@ def snapshot_build(
 
     Raises SnapshotError if there are none, QueryProblem for a query that asks for what does not exist.
     """
+    asked = asked_of(project, kind, query)
+    written = write_aside(kind, asked, ROWS[kind](project, asked))
+    return checked(keep(project, kind, written, name=name, by=by))
+
+
+def asked_of(project: Project, kind: str, query: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The whole query, checked. Raises SnapshotError, or QueryProblem."""
     if kind not in ROWS:
         raise SnapshotError(
             _("Choose what to freeze: demonstrations, rankings or prompts. A corpus is uploaded instead.")
         )
     asked = whole_query(kind, query or {})
     check_labelers(project, asked)
-    written = write_aside(kind, asked, ROWS[kind](project, asked))
-    return checked(keep(project, kind, written, name=name, by=by))
+    return asked
 
 
 def checked(snapshot: Snapshot) -> Snapshot:
@@ -105,16 +111,31 @@ def snapshot_without_leaks(*, snapshot: Snapshot, by: Actor | None) -> Snapshot:
 
     The one with the leaks stays as it is, and from then on names the other as its replacement.
     """
+    written = write_aside(snapshot.kind, without_leaks_query(snapshot), rows_with_leaks(snapshot))
+    return keep_without_leaks(snapshot, written, by=by)
+
+
+def without_leaks_query(snapshot: Snapshot) -> dict[str, Any]:
+    """The query of the snapshot that replaces it. Raises SnapshotError where there is nothing to leave out."""
     check = LeakCheck.objects.get(snapshot=snapshot)
     if check.state not in {LeakState.FOUND, LeakState.ACCEPTED}:
         raise SnapshotError(_("There is no leak to leave out of %(snapshot)s.") % {"snapshot": snapshot.name})
+    return {**snapshot.query, "leaks": "leave_out"}
+
+
+def rows_with_leaks(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
+    if snapshot.erased_at:
+        raise SnapshotError(_("%(snapshot)s was erased: its files are gone.") % {"snapshot": snapshot.name})
     folder = files.path_of(snapshot.artifact)
-    rows = chain.from_iterable(rows_in(folder / name) for name in snapshot.manifest["files"])
-    written = write_aside(snapshot.kind, {**snapshot.query, "leaks": "leave_out"}, rows)
+    return chain.from_iterable(rows_in(folder / name) for name in snapshot.manifest["files"])
+
+
+@transaction.atomic
+def keep_without_leaks(snapshot: Snapshot, written: Written, *, by: Actor | None) -> Snapshot:
+    """Keep what was written as the snapshot that replaces this one, and write the decision down."""
     name = _("%(snapshot)s without leaks") % {"snapshot": snapshot.name[:100]}
-    with transaction.atomic():
-        made = keep(snapshot.project, snapshot.kind, written, name=name, by=by)
-        decide(check=check, state=LeakState.LEFT_OUT, by=by, replaced_by=made)
+    made = keep(snapshot.project, snapshot.kind, written, name=name, by=by)
+    decide(check=LeakCheck.objects.get(snapshot=snapshot), state=LeakState.LEFT_OUT, by=by, replaced_by=made)
     return made
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from tests.training.rlhf import world
-from training.rlhf import pretrain
+from training.rlhf import lengths, pretrain
 from training.rlhf.tokens import encode_prompt, load_tokenizer
 
 CONTEXT, ROOM = 96, 8
@@ -110,3 +110,44 @@ def test_pretraining_reads_all_of_a_long_document_in_blocks(made):
     seen = [*blocks[0].tolist(), *(token for block in blocks[1:] for token in block[1:].tolist())]
     assert seen == stream.tolist()[: len(seen)]
     assert len(stream) - len(seen) < 31  # a rest shorter than a block
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("demonstrations", DEMONSTRATIONS), ("rankings", RANKINGS), ("prompts", PROMPTS)]
+)
+def test_what_is_told_of_the_rows_beforehand_is_what_the_stages_say(made, kind, expected):
+    order = {"model": str(made["base"]), "kind": kind, "room": ROOM, "files": {"train": str(made[kind])}}
+    answer = lengths.run(order, lambda said: None)
+    found = answer["splits"]["train"]
+    assert (found["kept"], found["left_out"]) == expected and answer["context_length"] == CONTEXT
+    assert found["rows"] == found["kept"] + sum(found["left_out"].values())
+    smaller = lengths.run({**order, "context_length": 16, "room": 16}, lambda said: None)["splits"]["train"]
+    assert smaller["kept"] == smaller["kept_tokens"] == 0 and smaller["tokens"] == found["tokens"]
+
+
+def test_tokens_by_hand(made, tmp_path):
+    """With a tokenizer of bytes, a template that says User: and Assistant:, and a token that ends each answer."""
+    row = {"prompt": world.user("Why?"), "completion": world.assistant("So.")}
+    prompt, answer = len("User:\nWhy?\nAssistant:\n"), len("So.") + 1
+    ranking = {
+        "prompt": world.user("Why?"),
+        "completions": [{"content": "So."}, {"content": "Because."}, {"content": "Not looked at."}],
+        "ranks": [1, 2, None],
+    }
+    for kind, one, total, response in (
+        ("demonstrations", row, prompt + answer, {f"p{n}": answer for n in lengths.PERCENTILES}),
+        ("rankings", ranking, 2 * prompt + 4 + 9, {"p50": 4, "p90": 9, "p95": 9, "p99": 9, "p100": 9}),
+        ("prompts", {"prompt": world.user("Why?")}, prompt, {}),
+        ("corpus", {"text": "So."}, answer, {f"p{n}": answer for n in lengths.PERCENTILES}),
+    ):
+        path = world.write(tmp_path / "rows.jsonl", [one])
+        order = {"model": str(made["base"]), "kind": kind, "files": {"train": str(path)}}
+        found = lengths.run(order, lambda said: None)["splits"]["train"]
+        assert (found["tokens"], found["response"]) == (total, response)
+        assert found["prompt"] == ({} if kind == "corpus" else {f"p{n}": prompt for n in lengths.PERCENTILES})
+
+
+def test_percentiles_are_the_least_length_that_so_many_do_not_exceed():
+    assert lengths.percentiles(Counter(range(1, 101))) == {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "p100": 100}
+    assert lengths.percentiles(Counter({7: 1})) == dict.fromkeys(("p50", "p90", "p95", "p99", "p100"), 7)
+    assert lengths.percentiles(Counter()) == {}

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from annotation.fields import HIGHEST_RATING, LOWEST_RATING, Category, Flag, SkipReason
+from annotation.fields import HIGHEST_RATING, LOWEST_RATING, Category, SkipReason
 from annotation.models import Assignment, Origin, Pool, Project, Prompt, PromptStyle, Purpose, Split, TaskKind
 from annotation.selectors.forms import form_in_hand
 

@@ -1,8 +1,8 @@
 """The API against its own description: whatever a request holds, the answer is one that the description names.
 
 `schemathesis` makes the requests from the description, good ones and bad ones, and compares each answer with it: no
-server error, no undescribed status or content type, no body of another shape. One for each operation here; in the longer
-form as many as PLACKETT_API_EXAMPLES says.
+server error, no undescribed status or content type, no body of another shape. One for each operation here; as many
+as PLACKETT_API_EXAMPLES says in a longer form.
 """
 
 from __future__ import annotations
@@ -77,7 +77,11 @@ def operations() -> Iterator[Any]:
 
 def test_every_answer_is_one_that_is_described(place: Place) -> None:
     _token, secret = token_create(
-        membership=place.members["a"], name="all", scopes=list(ApiToken.Scope.values), days=1, by=place.members["a"].user
+        membership=place.members["a"],
+        name="all",
+        scopes=list(ApiToken.Scope.values),
+        days=1,
+        by=place.members["a"].user,
     )
     wrong: list[str] = []
     for operation in operations():

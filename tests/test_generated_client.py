@@ -7,7 +7,6 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -61,8 +60,8 @@ def test_a_file_goes_in_and_an_export_comes_out(client_package: Any, ada: Member
         projects_snapshots_download_retrieve,
         projects_snapshots_exports_create,
     )
-    from plackett_client.models import ProjectsSnapshotsDownloadRetrieveSplit as Split
     from plackett_client.models import ExportCreate, Import, ImportKindEnum, PoolEnum, Refusal, SnapshotBuild
+    from plackett_client.models import ProjectsSnapshotsDownloadRetrieveSplit as Split
     from plackett_client.types import File
 
     _token, secret = token_create(

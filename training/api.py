@@ -52,9 +52,9 @@ from training.services.differences import compare
 from training.services.exports import export_create
 from training.services.jobs import job_cancel
 from training.services.leaks import leaks_accept
-from training.services.token_counts import tokens_ask, tokens_counted
 from training.services.pushes import push_create
 from training.services.runs import run_cancel, run_create, run_pause, run_resume, run_retry
+from training.services.token_counts import tokens_ask, tokens_counted
 
 
 class NewestFirst(Pages):
@@ -97,9 +97,7 @@ class Snapshots(WithJobs, ListAPIView):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> ApiResponse:
         return self.list(request, *args, **kwargs)
 
-    @extend_schema(
-        request=SnapshotBuildSerializer, responses={201: SnapshotSerializer, 202: JobSerializer, **PROBLEMS}
-    )
+    @extend_schema(request=SnapshotBuildSerializer, responses={201: SnapshotSerializer, 202: JobSerializer, **PROBLEMS})
     def post(self, request: Request, slug: str) -> ApiResponse:
         """Freeze what a query selects. The same query on the same labels is the same snapshot. Of many rows a worker
         does it: follow the job until its `state` is `succeeded`; then its `snapshot` is there."""
@@ -279,9 +277,7 @@ class SnapshotLeaks(WithJobs, OfSnapshot, ListAPIView):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> ApiResponse:
         return self.list(request, *args, **kwargs)
 
-    @extend_schema(
-        request=LeakDecisionSerializer, responses={200: SnapshotSerializer, 202: JobSerializer, **PROBLEMS}
-    )
+    @extend_schema(request=LeakDecisionSerializer, responses={200: SnapshotSerializer, 202: JobSerializer, **PROBLEMS})
     def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:
         """Decide: accept the leaks with a reason, or freeze the same rows without them (of many rows a worker does)."""
         snapshot = self.snapshot(id)

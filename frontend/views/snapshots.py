@@ -121,7 +121,9 @@ def snapshot(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse
         "formats": formats_of(found),
         "statements": statements_of(found),
         "export_form": ExportForm(snapshot=found) if may_export else None,
-        "jobs": Job.objects.filter(snapshot=found, kind__in=[JobKind.EXPORT, JobKind.PUSH])[:EXPORTS_SHOWN] if may_export else [],
+        "jobs": Job.objects.filter(snapshot=found, kind__in=[JobKind.EXPORT, JobKind.PUSH])[:EXPORTS_SHOWN]
+        if may_export
+        else [],
         "push_form": PushForm(snapshot=found) if may_export and settings.HUB_ENDPOINT else None,
         "hub": settings.HUB_ENDPOINT,
         "tokens_form": TokensForm(snapshot=found) if may_export else None,

@@ -159,4 +159,3 @@ def test_by_page_and_by_api(snapshot: Snapshot, rita: Membership, settings: Any)
     )
     assert told.status_code == 202 and TOKEN not in told.content.decode()
     assert told.json()["asked"]["private"] is False and "secret" not in told.json()
-

@@ -76,9 +76,7 @@ class Job(models.Model):
                 condition=Q(state__in=["queued", "running"], ended_at__isnull=True)
                 | (~Q(state__in=["queued", "running"]) & Q(ended_at__isnull=False)),
             ),
-            models.CheckConstraint(
-                name="job_reads_a_snapshot", condition=Q(snapshot__isnull=False) | Q(kind="build")
-            ),
+            models.CheckConstraint(name="job_reads_a_snapshot", condition=Q(snapshot__isnull=False) | Q(kind="build")),
             models.CheckConstraint(
                 name="job_secret_until_over", condition=Q(secret="") | Q(state__in=["queued", "running"])
             ),

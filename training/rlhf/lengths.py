@@ -124,9 +124,7 @@ def measure_ranking(row: Row, tokenizer: PreTrainedTokenizerBase, limit: int, ro
     if len(ranked) < 2:
         raise RowError("fewer than two ranked answers")
     prompt = required(row, "prompt", list)
-    lengths = [
-        tuple(len(ids) for ids in encode_completion(tokenizer, prompt, answer["content"])) for answer in ranked
-    ]
+    lengths = [tuple(len(ids) for ids in encode_completion(tokenizer, prompt, answer["content"])) for answer in ranked]
     refused = ""
     for before, after in lengths:  # the first that does not fit is the reason, as it is there
         if before >= limit:

@@ -10,7 +10,6 @@ from training.facts import facts_of
 from training.leaks import rows_in
 from training.models import Snapshot
 
-
 TELL_EVERY = 1000
 
 
@@ -24,9 +23,7 @@ def facts_for(snapshot: Snapshot, tell: Callable[[int, int], None] | None = None
     return dict(snapshot.facts)
 
 
-def told(
-    rows: Iterator[dict[str, Any]], total: int, tell: Callable[[int, int], None]
-) -> Iterator[dict[str, Any]]:
+def told(rows: Iterator[dict[str, Any]], total: int, tell: Callable[[int, int], None]) -> Iterator[dict[str, Any]]:
     """The rows, telling now and then how many there were."""
     for number, row in enumerate(rows):
         if number % TELL_EVERY == 0:

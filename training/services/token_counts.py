@@ -1,4 +1,4 @@
-"""How many tokens a snapshot is for a model, and which rows would not fit: counted by the core, in a process of its own.
+"""How many tokens a snapshot is for a model, and which rows would not fit: counted by the core as it would train.
 
 Neither the web nor a worker loads a tokenizer. The core encodes the rows as its stages do, so what is told here is what
 a run would say of the same rows.
@@ -30,9 +30,7 @@ COMMAND = [sys.executable, "-m", "training.rlhf.lengths"]
 Tell = Callable[[int, int], None]
 
 
-def tokens_ask(
-    *, snapshot: Snapshot, model: Model, context_length: int = 0, room: int = 128, by: Actor | None
-) -> Job:
+def tokens_ask(*, snapshot: Snapshot, model: Model, context_length: int = 0, room: int = 128, by: Actor | None) -> Job:
     """Have a worker count. The same question twice is one job, as neither rows nor model ever change.
 
     `context_length` 0 takes the model's own limit; `room` is what prompts leave for an answer. Raises JobError.

@@ -1,8 +1,8 @@
 """The API against its own description: whatever a request holds, the answer is one that the description names.
 
 `schemathesis` makes the requests from the description, good ones and bad ones, and compares each answer with it: no
-server error, no undescribed status or content type, no body of another shape. One for each operation here; in the longer
-form as many as PLACKETT_API_EXAMPLES says.
+server error, no undescribed status or content type, no body of another shape. One for each operation here; as many
+as PLACKETT_API_EXAMPLES says in a longer form.
 """
 
 from __future__ import annotations

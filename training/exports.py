@@ -33,17 +33,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "rankings": (
         *("id", "prompt", "prompt_fields", "completions", "rating_scale", "ranks", "presented_order", "labeler"),
-        *(
-            "guideline_version",
-            "imported_guideline",
-            "form_version",
-            "purpose",
-            "origin",
-            "counts",
-            "started_at",
-            "submitted_at",
-        ),
-        *("active_seconds", "language", "batch", "round", "revision", "split", "pool"),
+        *("guideline_version", "imported_guideline", "form_version", "purpose", "origin", "counts", "started_at"),
+        *("submitted_at", "active_seconds", "language", "batch", "round", "revision", "split", "pool"),
     ),
 }
 PAIRS = "pairs"

@@ -1,4 +1,4 @@
-"""Building a snapshot in a worker: the same bytes as at once, begun anew where a worker is lost, and nothing half made."""
+"""Building a snapshot in a worker: the same bytes as at once, begun anew where a worker is lost, nothing half made."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_what_is_erased_while_it_is_frozen_does_not_come_in(
     assert lost.state == JobState.QUEUED and not Snapshot.objects.exists() and left_aside() == []
     made = worked(job).snapshot
     assert made is not None
-    rows = [row for row in builds.rows_with_leaks(made)]
+    rows = list(builds.rows_with_leaks(made))
     assert len(rows) == 4 and {row["labeler"] for row in rows} == {alice.pseudonym}
 
 

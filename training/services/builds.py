@@ -2,7 +2,7 @@
 
 A build writes aside and shows nothing until its last transaction, which makes the snapshot and names it in the job, and
 is rolled back for a job that was cancelled or taken over. So a worker that is killed costs the time that it worked, and
-the next one begins anew; one that was killed behind that transaction leaves the leak check and the counting to the next.
+the next one begins anew; one that was killed behind that transaction leaves the leak check and the counting to it.
 """
 
 from __future__ import annotations

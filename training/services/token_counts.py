@@ -1,4 +1,4 @@
-"""How many tokens a snapshot is for a model, and which rows would not fit: counted by the core, in a process of its own.
+"""How many tokens a snapshot is for a model, and which rows would not fit: counted by the core as it would train.
 
 Neither the web nor a worker loads a tokenizer. The core encodes the rows as its stages do, so what is told here is what
 a run would say of the same rows.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -93,8 +95,12 @@ class Prompt(models.Model):
     @property
     def written_style(self) -> PromptStyle | None:
         """How a labeler was asked to write it; None for prompts from elsewhere."""
-        is_written = self.source == PromptSource.LABELER and self.author_id is not None
-        return PromptStyle(self.source_name) if is_written and self.source_name in PromptStyle.values else None
+        return style_of(self.source, self.source_name, self.author_id)
+
+
+def style_of(source: str, source_name: str, author_id: UUID | None) -> PromptStyle | None:
+    is_written = source == PromptSource.LABELER and author_id is not None
+    return PromptStyle(source_name) if is_written and source_name in PromptStyle.values else None
 
 
 class Response(models.Model):

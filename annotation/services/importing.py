@@ -301,7 +301,7 @@ class Writer:
         if self.batch.kind == "prompts":
             return Outcome(report.added, report.known, refused)
         items: list[Item[Any]] = [
-            Item(line, prompt_id, record)
+            Item(line, prompt_id, record, prompt_id in report.made)
             for (line, record), prompt_id in zip(good, report.prompt_ids, strict=True)
             if prompt_id is not None and not isinstance(record, PromptRecord)
         ]

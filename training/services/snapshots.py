@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
@@ -69,6 +69,7 @@ class Written:
     left_out: int = 0
     """Rows that leaked and were taken out of train."""
     manifest: dict[str, Any] = field(default_factory=dict)
+    targets: dict[str, files.HashedFile] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -214,12 +215,12 @@ def write_files(written: Written, rows: Iterable[Row], query: Mapping[str, Any])
     held_out = frozenset(query.get("held_out_labelers") or ())
     written.counts = dict.fromkeys(splits_of(query), 0)
     with ExitStack() as stack:
-        targets: dict[str, BinaryIO] = {
-            split: stack.enter_context((written.folder / f"{split}.jsonl").open("wb")) for split in written.counts
+        written.targets = {
+            split: stack.enter_context(files.HashedFile(written.folder / f"{split}.jsonl")) for split in written.counts
         }
         for row in rows:
             split = file_of(row, held_out)
-            targets[split].write(canonical_json(row).encode() + b"\n")
+            written.targets[split].write(canonical_json(row).encode() + b"\n")
             written.counts[split] += 1
 
 
@@ -229,7 +230,7 @@ def leave_out_leaks(written: Written) -> None:
     scratch = files.fresh_folder()
     held_out = {split: rows_in(written.folder / f"{split}.jsonl") for split in SPLITS if split != TRAIN}
     try:
-        with kept.open("wb") as target:
+        with files.HashedFile(kept) as target:
             for row, leaks, _leak in verdicts(rows_in(train), held_out, scratch / "bands"):
                 if leaks:
                     written.left_out += 1
@@ -238,6 +239,7 @@ def leave_out_leaks(written: Written) -> None:
     finally:
         files.remove(scratch)
     kept.replace(train)
+    written.targets[TRAIN] = target
     written.counts[TRAIN] -= written.left_out
 
 
@@ -258,8 +260,8 @@ def file_of(row: Row, held_out: frozenset[str] = frozenset()) -> str:
 
 
 def describe(written: Written, split: str) -> dict[str, Any]:
-    path = written.folder / f"{split}.jsonl"
-    return {"rows": written.counts[split], "bytes": path.stat().st_size, "sha256": files.file_hash(path)}
+    file = written.targets[split]
+    return {"rows": written.counts[split], "bytes": file.size, "sha256": file.sha256}
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
@@ -276,7 +278,8 @@ def keep(project: Project, kind: str, written: Written, *, name: str, by: Actor 
         if known.erased_at:
             raise SnapshotError(_("These very rows were frozen as %(snapshot)s and erased.") % {"snapshot": known.name})
         return known
-    sha256 = files.folder_hash(written.folder)
+    known_hashes = {name: entry["sha256"] for name, entry in written.manifest["files"].items()}
+    sha256 = files.folder_hash(written.folder, known_hashes)
     snapshot = Snapshot.objects.create(
         project=project,
         kind=kind,

@@ -56,7 +56,8 @@ class Prompt(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts")
+    # No index of its own: the constraint of the texts begins with it.
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts", db_index=False)
     messages = models.JSONField(help_text="[{role: system|user|assistant, content}]")
     source = models.CharField(max_length=16, choices=PromptSource)
     source_name = models.CharField(max_length=120, blank=True, default="")
@@ -108,16 +109,22 @@ class Response(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="responses")
-    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="responses")
+    # Rows come in by the million, so each index must earn its writing: these four have none of their own, as others
+    # begin with them (prompt, run) or leave out the many rows without (author, model).
+    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="responses", db_index=False)
     text = models.TextField(blank=True)
     content_hash = models.CharField(max_length=64)
     origin = models.CharField(max_length=16, choices=ResponseOrigin)
-    author = models.ForeignKey(Membership, null=True, blank=True, on_delete=models.PROTECT, related_name="responses")
+    author = models.ForeignKey(
+        Membership, null=True, blank=True, on_delete=models.PROTECT, related_name="responses", db_index=False
+    )
     # Named by strings because training imports annotation and not the other way round.
     model = models.ForeignKey(
-        "training.Model", null=True, blank=True, on_delete=models.PROTECT, related_name="responses"
+        "training.Model", null=True, blank=True, on_delete=models.PROTECT, related_name="responses", db_index=False
     )
-    run = models.ForeignKey("training.Run", null=True, on_delete=models.PROTECT, related_name="responses")
+    run = models.ForeignKey(
+        "training.Run", null=True, on_delete=models.PROTECT, related_name="responses", db_index=False
+    )
     batch = models.ForeignKey(ImportBatch, null=True, blank=True, on_delete=models.PROTECT, related_name="responses")
     imported_author = models.CharField(max_length=200, blank=True, default="")
     decoding = models.JSONField(default=dict, help_text="temperature, top_p, max_new_tokens, seed")
@@ -129,7 +136,11 @@ class Response(models.Model):
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["prompt", "origin"], name="response_prompt_origin")]
+        indexes = [
+            models.Index(fields=["prompt", "origin"], name="response_prompt_origin"),
+            models.Index(fields=["author"], condition=Q(author__isnull=False), name="response_author"),
+            models.Index(fields=["model"], condition=Q(model__isnull=False), name="response_model"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="response_has_one_author",

@@ -47,6 +47,7 @@ from annotation.services.bulk_rows import Values, insert_rows
 from annotation.services.tasks import group_key
 
 UNNAMED = "unnamed labeler"
+MOST_REMEMBERED = 10_000  # labelers, of whom a file may name millions
 # Looked up once: an enumeration's value is a call each time.
 IMPORTED, TRAIN, OTHER = Origin.IMPORTED.value, Purpose.TRAIN.value, Category.OTHER.value
 SUBMITTED, WITHDRAWN = AssignmentStatus.SUBMITTED.value, TaskState.WITHDRAWN.value
@@ -264,6 +265,8 @@ class LabelImporter:
 
     def labeler(self, name: str) -> Membership:
         if name not in self.labelers:
+            if len(self.labelers) >= MOST_REMEMBERED:
+                self.labelers.clear()
             self.labelers[name] = imported_labeler(project=self.project, name=name)
         return self.labelers[name]
 

@@ -43,7 +43,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="manage.py bench data", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rows", type=int, default=0, help=f"rankings, of four answers each ({plan.ROWS:,})")
     parser.add_argument("--quick", action="store_true", help=f"{plan.QUICK_ROWS:,} rankings: to see that it works")
-    parser.add_argument("--only", default=",".join(plan.PARTS), help=f"parts, by commas ({','.join(plan.PARTS)})")
+    parser.add_argument("--only", default="", help=f"parts, by commas; all, or if --quick ours ({','.join(plan.PARTS)})")
     parser.add_argument("--database", choices=(*DATABASES, "both"), default="both")
     parser.add_argument(
         "--server",
@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--datasets-python", type=Path, help="an interpreter that has `datasets`")
     parser.add_argument("--label-studio-python", type=Path, help="an interpreter that has Label Studio")
     options = parser.parse_args(arguments)
-    options.only = options.only.split(",")
+    options.only = options.only.split(",") if options.only else plan.PARTS[: -2 if options.quick else None]
     unknown = set(options.only) - set(plan.PARTS)
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}; the parts are {', '.join(plan.PARTS)}")
@@ -86,7 +86,8 @@ def lines(options: argparse.Namespace, folder: Path) -> Iterator[report.Line]:
 
 def our_lines(options: argparse.Namespace, made: Store, folder: Path, *, first: bool) -> Iterator[report.Line]:
     take(made, {"step": "prepare"}, folder)
-    for step in plan.steps(options.rows, first=first):
+    steps = plan.quick_steps if options.quick else plan.steps
+    for step in steps(options.rows, first=first):
         if step.part and step.part not in options.only:
             continue
         about = step.about | {"rows": step.spec["rows"]}

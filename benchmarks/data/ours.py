@@ -7,6 +7,7 @@ alone; peak memory is all that the process ever held, Python and Django included
 from __future__ import annotations
 
 import importlib
+import os
 import resource
 import statistics
 import threading
@@ -26,17 +27,38 @@ PAGE_TIMES = 5
 
 
 class Clock:
-    """Wall and processor seconds of a stretch of work, the processes that it started included."""
+    """Wall and processor seconds of a stretch of work, the processes that it started included; of PostgreSQL's process
+    apart, where that runs on this machine."""
 
     def __init__(self) -> None:
-        self.began, self.cpu = time.perf_counter(), processor_seconds()
+        self.server, self.cpu = server_seconds(), processor_seconds()
+        self.began = time.perf_counter()
 
     def record(self) -> Record:
-        return {
+        found = {
             "seconds": round(time.perf_counter() - self.began, 3),
             "cpu_seconds": round(processor_seconds() - self.cpu, 3),
             "peak_mb": round(resident("VmHWM"), 1),
         }
+        if self.server is not None and (now := server_seconds()) is not None:
+            found["server_cpu_seconds"] = round(now - self.server, 3)
+        return found
+
+
+def server_seconds() -> float | None:
+    """Processor seconds of the database's process that serves this connection."""
+    from django.db import connection
+
+    if connection.vendor != "postgresql":
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def processor_seconds() -> float:

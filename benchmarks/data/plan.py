@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+EACH = ""  # a step that all parts stand on
 PARTS = ("import", "snapshot", "leaks", "export", "pages", "datasets", "label-studio")
 ROWS = 250_000
-QUICK_ROWS = 2_000
+QUICK_ROWS = 1_000
 LESS = 5  # other file types and kinds have a fifth of the rows
 PEER_ROWS = 5_000  # Label Studio's, which takes minutes for more
 CONTAINERS = ("jsonl.gz", "jsonl.zst", "csv", "parquet")
@@ -43,39 +44,57 @@ def steps(rows: int, *, first: bool) -> Iterator[Step]:
     """All steps of a database. first: it is the one on which every format is written."""
     less = max(100, rows // LESS)
     yield from brought_in("rankings", "jsonl", rows)
-    yield Step("snapshot", "snapshot", project("rankings", rows), {"kind": "rankings"})
-    yield Step("leaks", "leaks", project("rankings", rows), {"kind": "rankings"})
-    yield Step("snapshot", "facts", project("rankings", rows), {"kind": "rankings"})
-    yield Step("pages", "pages", project("rankings", rows), {"kind": "rankings"})
+    yield from looked_at(rows)
     yield from written_out("rankings", rows, first=first)
-    yield from brought_in("rankings", "csv", less, only="import")
-    yield from brought_in("rankings", "parquet", less, only="import")
-    yield from brought_in("rankings", "parquet, one row group", less, only="import")
+    for file in ("csv", "parquet", "parquet, one row group"):
+        yield from brought_in("rankings", file, less, part="import")
     for kind in ("demonstrations", "prompts"):
         yield from brought_in(kind, "jsonl", less)
-        yield Step("snapshot", "snapshot", project(kind, less), {"kind": kind})
+        yield Step(EACH, "snapshot", project(kind, less), {"kind": kind})
         yield from written_out(kind, less, first=first)
+
+
+def quick_steps(rows: int, *, first: bool) -> Iterator[Step]:
+    """One of each sort, to see that it works."""
+    yield from brought_in("rankings", "jsonl", rows)
+    yield from looked_at(rows)
+    if first:
+        yield from brought_in("rankings", "parquet", rows, part="import")
+        yield export("rankings", rows, "canonical", "jsonl", "train")
+        yield export("rankings", rows, "preference", "parquet", "")
+
+
+def looked_at(rows: int) -> Iterator[Step]:
+    """The snapshot of the rankings and what is done with it beside exporting."""
+    yield Step(EACH, "snapshot", project("rankings", rows), {"kind": "rankings"})
+    for part, name in (("leaks", "leaks"), ("snapshot", "facts"), ("pages", "pages")):
+        yield Step(part, name, project("rankings", rows), {"kind": "rankings"})
 
 
 def project(kind: str, rows: int) -> dict[str, Any]:
     return {"project": f"{kind}-jsonl", "kind": kind, "rows": rows}
 
 
-def brought_in(kind: str, file: str, rows: int, *, only: str = "") -> Iterator[Step]:
-    """only: the part for which it is needed; else every part stands on it."""
+def brought_in(kind: str, file: str, rows: int, *, part: str = EACH) -> Iterator[Step]:
     spec = {"project": f"{kind}-{file.replace(', ', '-').replace(' ', '-')}", "kind": kind, "rows": rows, "file": file}
-    yield Step(only, "import", spec, {"kind": kind, "format": file})
+    yield Step(part, "import", spec, {"kind": kind, "format": file})
 
 
 def written_out(kind: str, rows: int, *, first: bool) -> Iterator[Step]:
     """Each format as JSON lines of the train split, then the other file types, then a folder with its card."""
     formats = FORMATS[kind] if first else FORMATS[kind][:1]
-    orders = [(name, "jsonl", "train") for name in formats]
-    if first:
-        others = ("canonical", "preference") if kind == "rankings" else ("canonical",)
-        orders += [(name, container, "train") for name in others for container in CONTAINERS]
-        orders.append((FORMATS[kind][1], "parquet", ""))
-    for name, container, split in orders:
-        spec = {**project(kind, rows), "format": name, "container": container, "split": split}
-        about = {"kind": kind, "format": name, "container": container, **({} if split else {"as": "folder"})}
-        yield Step("export", "export", spec, about)
+    for name in formats:
+        yield export(kind, rows, name, "jsonl", "train")
+    if not first:
+        return
+    for name in ("canonical", "preference") if kind == "rankings" else ("canonical",):
+        for container in CONTAINERS:
+            yield export(kind, rows, name, container, "train")
+    yield export(kind, rows, FORMATS[kind][1], "parquet", "")
+
+
+def export(kind: str, rows: int, name: str, container: str, split: str) -> Step:
+    """Without a split it is the folder with all of them, its card, and a zip around it."""
+    spec = {**project(kind, rows), "format": name, "container": container, "split": split}
+    about = {"kind": kind, "format": name, "container": container, **({} if split else {"as": "folder"})}
+    return Step("export", "export", spec, about)

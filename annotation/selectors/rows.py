@@ -5,6 +5,7 @@ Labelers appear under their pseudonyms only. The names of the fields follow TRL'
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -296,6 +297,10 @@ RANKED = (
     *("response__imported_author", "response__decoding", "position", "rank", "rating", "flags"),
 )
 POSITION, RANK = RANKED.index("position"), RANKED.index("rank")
+# Read as texts: an object of each id takes longer than all else, and nearly all of the JSON is empty.
+AS_TEXT = frozenset({"ranking_id", "response_id", "response__decoding", "flags"})
+READ_RANKED = tuple(Cast(name, TextField()) if name in AS_TEXT else name for name in RANKED)
+READ_RANKING = (Cast("id", TextField()), *RANKING[1:])
 
 
 def values_of(row: Any, columns: Sequence[str]) -> Values:
@@ -331,7 +336,7 @@ def ranking_rows(project: Project, query: Mapping[str, Any] | RowQuery | None = 
     if asked.overlap == "majority":
         found = one_a_task(labels, asked)
     else:
-        found = with_answers(labels.values_list(*RANKING).iterator(chunk_size=CHUNK))
+        found = with_answers(labels.values_list(*READ_RANKING).iterator(chunk_size=CHUNK))
     for label, ranked in found:
         yield without_flagged_answers(ranking_of(label, ranked, forms), asked)
 
@@ -340,9 +345,9 @@ def with_answers(labels: Iterable[Values]) -> Iterator[tuple[Values, list[Values
     """Each ranking with its answers by their ids, those of a chunk of rankings read at once."""
     iterator = iter(labels)
     while chunk := list(islice(iterator, CHUNK)):
-        ranked: dict[UUID, list[Values]] = {label[0]: [] for label in chunk}
+        ranked: dict[str, list[Values]] = {label[0]: [] for label in chunk}
         answers = RankedResponse.objects.filter(ranking__in=list(ranked)).order_by("response_id")
-        for answer in answers.values_list(*RANKED):
+        for answer in answers.values_list(*READ_RANKED):
             ranked[answer[0]].append(answer)
         for label in chunk:
             yield label, ranked[label[0]]
@@ -353,7 +358,7 @@ def one_a_task(labels: QuerySet[Ranking], query: RowQuery) -> Iterator[tuple[Val
     what they say must not choose what is trained on."""
     held_out = held_out_condition(query)
     ordered = labels.annotate(held_out=held_out).order_by("task_id", "held_out", "submitted_at", "id")
-    stream = with_answers(ordered.values_list(*RANKING, "task_id", "held_out").iterator(chunk_size=CHUNK))
+    stream = with_answers(ordered.values_list(*READ_RANKING, "task_id", "held_out").iterator(chunk_size=CHUNK))
     for _key, group in groupby(stream, key=lambda item: item[0][len(RANKING) :]):
         rankings = list(group)
         label, ranked = rankings[most_agreed([[answer[RANK] for answer in ranked] for _label, ranked in rankings])]
@@ -448,7 +453,7 @@ def ranking_of(values: Values, ranked: list[Values], forms: Mapping[UUID | None,
     form_version, rating_scale = forms[form]
     completions = [completion(item) for item in ranked]
     return {
-        "id": str(key),
+        "id": id_text(key),
         "prompt": messages,
         "prompt_fields": {"category": category, **fields},
         "completions": completions,
@@ -494,12 +499,28 @@ def form_values(form: FormVersion | None) -> FormValues:
 def completion(values: Values) -> dict[str, Any]:
     _ranking, key, text, origin, model_id, imported_author, decoding, _position, _rank, rating, flags = values
     return {
-        "id": str(key),
+        "id": id_text(key),
         "content": text,
         "author": origin,
         # The id of our model, or the name that an import gave.
         "model": str(model_id) if model_id else imported_author or None,
-        "decoding": decoding,
+        "decoding": json_value(decoding),
         "ratings": {} if rating is None else {"overall": rating},
-        "flags": flags,
+        "flags": json_value(flags),
     }
+
+
+def id_text(key: UUID | str) -> str:
+    """An id as we write it; SQLite keeps it without dashes."""
+    if not isinstance(key, str):
+        return str(key)
+    return key if len(key) == 36 else f"{key[:8]}-{key[8:12]}-{key[12:16]}-{key[16:20]}-{key[20:]}"
+
+
+def json_value(value: Any) -> Any:
+    """What a JSON column holds, where it was read as text too."""
+    if not isinstance(value, str):
+        return value
+    if value == "{}":
+        return {}
+    return [] if value == "[]" else json.loads(value)

@@ -85,7 +85,7 @@ def main() -> int:
 
 
 def keep_to_room() -> None:
-    """Let this process take so much beyond what it holds by now. Where the system does not tell, all of MEMORY_BYTES."""
+    """Let this process take so much beyond what it holds by now; where the system does not tell, MEMORY_BYTES holds."""
     try:
         with open("/proc/self/status") as status:
             held = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))

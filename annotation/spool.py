@@ -28,7 +28,7 @@ class Spool:
     def __init__(self) -> None:
         aside = Path(settings.FILES_DIR) / "aside"
         aside.mkdir(parents=True, exist_ok=True)
-        self.file: Any = tempfile.TemporaryFile(dir=aside, buffering=1 << 20)
+        self.file: Any = tempfile.TemporaryFile(dir=aside, buffering=1 << 20)  # noqa: SIM115 (closed by `close`)
         self.is_whole = True
         """Whether it holds every row from the file's first on."""
 

@@ -61,7 +61,9 @@ def fields_shape(columns: Mapping[str, Column]) -> Shape:
 
 
 def json_text(value: Any) -> str | None:
-    return None if value is None else canonical_json(value)
+    if value is None:
+        return None
+    return "{}" if value == {} else canonical_json(value)  # most such values are empty
 
 
 def shaped_list(inner: Shape, values: Any) -> Any:

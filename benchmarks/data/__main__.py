@@ -43,7 +43,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="manage.py bench data", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rows", type=int, default=0, help=f"rankings, of four answers each ({plan.ROWS:,})")
     parser.add_argument("--quick", action="store_true", help=f"{plan.QUICK_ROWS:,} rankings: to see that it works")
-    parser.add_argument("--only", default="", help=f"parts, by commas; all, or if --quick ours ({','.join(plan.PARTS)})")
+    parts = ",".join(plan.PARTS)
+    parser.add_argument("--only", default="", help=f"parts, by commas; all, or with --quick ours ({parts})")
     parser.add_argument("--database", choices=(*DATABASES, "both"), default="both")
     parser.add_argument(
         "--server",

@@ -20,9 +20,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
 
     datasets.disable_progress_bars()
     began = time.perf_counter()
-    rows = datasets.load_dataset(
-        spec["loader"], data_files=spec["path"], split="train", cache_dir=spec["cache"]
-    )
+    rows = datasets.load_dataset(spec["loader"], data_files=spec["path"], split="train", cache_dir=spec["cache"])
     if spec["step"] == "export":  # it lies in the cache since "load"
         target = Path(spec["target"])
         began = time.perf_counter()

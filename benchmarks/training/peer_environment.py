@@ -20,9 +20,7 @@ class NoPeer(RuntimeError):
     """The peer's environment cannot be had; the message says why, and what to do about it."""
 
 
-def peer_python(
-    cache: Path, requirements: Path = REQUIREMENTS, *, name: str = "TRL", gib: float = NEEDED_GIB
-) -> Path:
+def peer_python(cache: Path, requirements: Path = REQUIREMENTS, *, name: str = "TRL", gib: float = NEEDED_GIB) -> Path:
     """The interpreter of the peer's environment, made if it is not there. Raises NoPeer: a sentence with the fix."""
     cache.mkdir(parents=True, exist_ok=True)
     venv = cache / f"peer-{fingerprint(requirements)}"

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import IO, Any
 
 MEMORY_BYTES = 3 * 2**30  # of address space, of which the library's own code and pools take most
+ROOM_BYTES = 128 * 2**20  # for what the file asks for: row groups of any size are read page by page, a page at once
 FOOTER_BYTES = 32 * 2**20
 BATCH_BYTES, BATCH_ROWS = 4 * 2**20, 512
 
@@ -69,6 +70,7 @@ def main() -> int:
 
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
+    keep_to_room()
     try:
         return write_rows(pq, os.fdopen(0, "rb", closefd=False))
     except BrokenPipeError:
@@ -80,6 +82,16 @@ def main() -> int:
         return said("bytes")
     except (pa.ArrowException, OSError, ValueError, OverflowError, TypeError, RecursionError):
         return said("damaged")
+
+
+def keep_to_room() -> None:
+    """Let this process take so much beyond what it holds by now; where the system does not tell, MEMORY_BYTES holds."""
+    try:
+        with open("/proc/self/status") as status:
+            held = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
+    except (OSError, StopIteration):
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (held + ROOM_BYTES, held + ROOM_BYTES))
 
 
 def write_rows(pq: Any, file: IO[bytes]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -350,16 +350,7 @@ def numbered_answers(answers: list[AnswerRecord]) -> list[AnswerRecord]:
     for answer in answers:
         place = seen.get((answer.text, answer.author), 0)
         seen[answer.text, answer.author] = place + 1
-        numbered.append(
-            AnswerRecord(
-                text=answer.text,
-                author=answer.author,
-                occurrence=place,
-                rank=answer.rank,
-                rating=answer.rating,
-                flags=answer.flags,
-            )
-        )
+        numbered.append(replace(answer, occurrence=place) if place else answer)
     return numbered
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+# Made once: json.dumps with any of these settings makes an encoder for each value.
+ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 
 def canonical_json(value: Any) -> str:
     """Sorted keys, no spaces, text as it is (not escaped), no NaN."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return ENCODER.encode(value)

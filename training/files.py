@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -37,10 +38,36 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def folder_hash(path: Path) -> str:
+def folder_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
+    """known: hashes of files in it that were computed while they were written."""
     files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
-    lines = "".join(f"{file_hash(file)}  {name}\n" for name, file in files)
+    hashes = known or {}
+    lines = "".join(f"{hashes.get(name) or file_hash(file)}  {name}\n" for name, file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+class HashedFile:
+    """A new file that knows its size and its hash when its last line is written, so that nobody reads it for them."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("wb", buffering=1 << 20)
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, line: bytes) -> None:
+        self.file.write(line)
+        self.digest.update(line)
+        self.size += len(line)
+
+    @property
+    def sha256(self) -> str:
+        return self.digest.hexdigest()
+
+    def __enter__(self) -> HashedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
 
 
 def sha256_of(path: Path) -> str:

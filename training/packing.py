@@ -12,10 +12,14 @@ import gzip
 import io
 import json
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import zstandard
 
@@ -24,6 +28,7 @@ from training.exports import Column
 
 Row = Mapping[str, Any]
 CHUNK = 64 * 1024
+MOST_WAITING = 4
 ROWS_A_GROUP = 5000
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 """A text that begins so is given an apostrophe; one that begins with an apostrophe too, so that reading can undo it."""
@@ -32,23 +37,62 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 # --- Columns -----------------------------------------------------------------------------------------
 
 
-def shaped(value: Any, column: Column) -> Any:
-    """The value as the column holds it. Raises KeyError for a field that the column does not know: none is lost."""
+Shape = Callable[[Any], Any]
+
+
+def shape_of(column: Column) -> Shape | None:
+    """What makes a value what the column holds; None where each value is that already.
+
+    It raises KeyError for a field that the column does not know: none is lost.
+    """
+    if column == "json":
+        return json_text
+    if isinstance(column, list):
+        inner = shape_of(column[0])
+        return None if inner is None else partial(shaped_list, inner)
+    if isinstance(column, dict):
+        return fields_shape(column)
+    return None
+
+
+def fields_shape(columns: Mapping[str, Column]) -> Shape:
+    shapes = {name: shape_of(inner) for name, inner in columns.items()}
+    return partial(shaped_fields if any(shapes.values()) else whole_fields, shapes)
+
+
+def json_text(value: Any) -> str | None:
     if value is None:
         return None
-    if column == "json":
-        return canonical_json(value)
-    if isinstance(column, list):
-        return [shaped(item, column[0]) for item in value]
-    if isinstance(column, dict):
-        if unknown := set(value) - set(column):
-            raise KeyError(f"no column for {', '.join(sorted(unknown))}")
-        return {name: shaped(value.get(name), inner) for name, inner in column.items()}
-    return value
+    return "{}" if value == {} else canonical_json(value)  # most such values are empty
+
+
+def shaped_list(inner: Shape, values: Any) -> Any:
+    return None if values is None else [inner(value) for value in values]
+
+
+def shaped_fields(shapes: Mapping[str, Shape | None], value: Any) -> Any:
+    if value is None:
+        return None
+    whole = whole_fields(shapes, value)
+    return {name: whole[name] if shape is None else shape(whole[name]) for name, shape in shapes.items()}
+
+
+def whole_fields(shapes: Mapping[str, Shape | None], value: Any) -> Any:
+    """The value with null for each field that it lacks."""
+    if value is None or value.keys() == shapes.keys():
+        return value
+    if unknown := set(value) - set(shapes):
+        raise KeyError(f"no column for {', '.join(sorted(unknown))}")
+    return {name: value.get(name) for name in shapes}
+
+
+def row_shape(columns: Mapping[str, Column]) -> Callable[[Row], dict[str, Any]]:
+    """What makes a row one of the table's."""
+    return fields_shape(columns)
 
 
 def shaped_row(row: Row, columns: Mapping[str, Column]) -> dict[str, Any]:
-    return dict(shaped(row, dict(columns)))
+    return row_shape(columns)(row)
 
 
 def arrow_type(column: Column) -> Any:
@@ -73,42 +117,64 @@ def json_lines(rows: Iterable[Row]) -> Iterator[bytes]:
 def csv_lines(rows: Iterable[Row], columns: Mapping[str, Column]) -> Iterator[bytes]:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
+    cells = [(name, cell_of(column)) for name, column in columns.items()]
 
-    def line(cells: Iterable[Any]) -> bytes:
+    def line(values: Iterable[Any]) -> bytes:
         buffer.seek(0)
         buffer.truncate()
-        writer.writerow(cells)
+        writer.writerow(values)
         return buffer.getvalue().encode()
 
     yield line(columns)
     for row in rows:
-        yield line(cell(row.get(name), column) for name, column in columns.items())
+        yield line([cell(row.get(name)) for name, cell in cells])
 
 
-def cell(value: Any, column: Column) -> Any:
+def cell_of(column: Column) -> Callable[[Any], Any]:
+    """What makes a value of this column a cell."""
+    if column == "str":
+        return text_cell
+    return number_cell if column in ("int", "float") else json_cell
+
+
+def text_cell(value: str | None) -> str:
     if value is None:
         return ""
-    if column == "str":
-        return f"'{value}" if value.startswith(FORMULA) else value
-    if column in ("int", "float"):
-        return value
-    return canonical_json(value)
+    return f"'{value}" if value.startswith(FORMULA) else value
+
+
+def number_cell(value: float | None) -> Any:
+    return "" if value is None else value
+
+
+def json_cell(value: Any) -> str:
+    return "" if value is None else canonical_json(value)
 
 
 def gzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """One gz stream; without time and name in its head, so that the same rows are the same bytes."""
-    packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    for piece in pieces:
-        if packed := packer.compress(piece):
-            yield packed
-    yield packer.flush()
+    return packed_aside(pieces, zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS))
 
 
 def zstandarded(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    packer = zstandard.ZstdCompressor(level=6).compressobj()
-    for piece in pieces:
-        if packed := packer.compress(piece):
-            yield packed
+    return packed_aside(pieces, zstandard.ZstdCompressor(level=6).compressobj())
+
+
+class Packer(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+def packed_aside(pieces: Iterable[bytes], packer: Packer) -> Iterator[bytes]:
+    """Packed in a thread of its own, so that another core has that work while the next rows are made."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        waiting: deque[Future[bytes]] = deque()
+        for piece in gathered(pieces):
+            waiting.append(thread.submit(packer.compress, piece))
+            if len(waiting) > MOST_WAITING:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     yield packer.flush()
 
 
@@ -165,15 +231,16 @@ def write_parquet(path: Path, rows: Iterable[Row], columns: Mapping[str, Column]
     import pyarrow.parquet as pq
 
     schema = pa.schema([(name, arrow_type(column)) for name, column in columns.items()])
-    with closing(pq.ParquetWriter(path, schema, compression="zstd")) as writer:
-        group: list[dict[str, Any]] = []
-        for row in rows:
-            group.append(shaped_row(row, columns))
-            if len(group) >= ROWS_A_GROUP:
-                writer.write_table(pa.Table.from_pylist(group, schema=schema))
-                group.clear()
-        if group:
-            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+    iterator = map(row_shape(columns), rows)
+    with closing(pq.ParquetWriter(path, schema, compression="zstd")) as writer, ThreadPoolExecutor(1) as thread:
+        writing: Future[None] | None = None
+        while group := list(islice(iterator, ROWS_A_GROUP)):
+            table = pa.Table.from_pylist(group, schema=schema)
+            if writing is not None:
+                writing.result()
+            writing = thread.submit(writer.write_table, table)  # packed there while the next rows are made
+        if writing is not None:
+            writing.result()
 
 
 # --- Back ------------------------------------------------------------------------------------------------

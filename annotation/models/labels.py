@@ -48,9 +48,10 @@ class Label(models.Model):
     """What all labels carry: provenance enough to say later who made it, when, under which rules."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="%(class)ss")
+    # Project and assignment have no index of their own: others begin with them.
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="%(class)ss", db_index=False)
     task = models.ForeignKey(Task, on_delete=models.PROTECT, related_name="%(class)ss")
-    assignment = models.ForeignKey(Assignment, on_delete=models.PROTECT, related_name="%(class)ss")
+    assignment = models.ForeignKey(Assignment, on_delete=models.PROTECT, related_name="%(class)ss", db_index=False)
     prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="%(class)ss")
     labeler = models.ForeignKey(Membership, on_delete=models.PROTECT, related_name="%(class)ss")
     guideline = models.ForeignKey(Guideline, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
@@ -135,7 +136,7 @@ class WrittenPrompt(Label):
 class RankedResponse(models.Model):
     """One answer in a ranking. Equal ranks are ties, 1 is best, null was not ranked."""
 
-    ranking = models.ForeignKey(Ranking, on_delete=models.CASCADE, related_name="ranked_responses")
+    ranking = models.ForeignKey(Ranking, on_delete=models.CASCADE, related_name="ranked_responses", db_index=False)
     response = models.ForeignKey(Response, on_delete=models.PROTECT, related_name="ranked_responses")
     position = models.PositiveSmallIntegerField(help_text="Where it was shown, from 0")
     rank = models.PositiveSmallIntegerField(null=True, blank=True)
@@ -144,6 +145,8 @@ class RankedResponse(models.Model):
 
     class Meta:
         ordering = ["ranking", "position"]
+        # Few answers have a flag, and people look for those.
+        indexes = [models.Index(fields=["ranking"], condition=~Q(flags=[]), name="ranked_flagged")]
         constraints = [
             models.UniqueConstraint(fields=["ranking", "response"], name="ranked_response_once"),
             models.UniqueConstraint(fields=["ranking", "position"], name="ranked_position_once"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -54,7 +56,8 @@ class Prompt(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts")
+    # No index of its own: the constraint of the texts begins with it.
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts", db_index=False)
     messages = models.JSONField(help_text="[{role: system|user|assistant, content}]")
     source = models.CharField(max_length=16, choices=PromptSource)
     source_name = models.CharField(max_length=120, blank=True, default="")
@@ -93,8 +96,12 @@ class Prompt(models.Model):
     @property
     def written_style(self) -> PromptStyle | None:
         """How a labeler was asked to write it; None for prompts from elsewhere."""
-        is_written = self.source == PromptSource.LABELER and self.author_id is not None
-        return PromptStyle(self.source_name) if is_written and self.source_name in PromptStyle.values else None
+        return style_of(self.source, self.source_name, self.author_id)
+
+
+def style_of(source: str, source_name: str, author_id: UUID | None) -> PromptStyle | None:
+    is_written = source == PromptSource.LABELER and author_id is not None
+    return PromptStyle(source_name) if is_written and source_name in PromptStyle.values else None
 
 
 class Response(models.Model):
@@ -102,16 +109,22 @@ class Response(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="responses")
-    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="responses")
+    # Rows come in by the million, so each index must earn its writing: these four have none of their own, as others
+    # begin with them (prompt, run) or leave out the many rows without (author, model).
+    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="responses", db_index=False)
     text = models.TextField(blank=True)
     content_hash = models.CharField(max_length=64)
     origin = models.CharField(max_length=16, choices=ResponseOrigin)
-    author = models.ForeignKey(Membership, null=True, blank=True, on_delete=models.PROTECT, related_name="responses")
+    author = models.ForeignKey(
+        Membership, null=True, blank=True, on_delete=models.PROTECT, related_name="responses", db_index=False
+    )
     # Named by strings because training imports annotation and not the other way round.
     model = models.ForeignKey(
-        "training.Model", null=True, blank=True, on_delete=models.PROTECT, related_name="responses"
+        "training.Model", null=True, blank=True, on_delete=models.PROTECT, related_name="responses", db_index=False
     )
-    run = models.ForeignKey("training.Run", null=True, on_delete=models.PROTECT, related_name="responses")
+    run = models.ForeignKey(
+        "training.Run", null=True, on_delete=models.PROTECT, related_name="responses", db_index=False
+    )
     batch = models.ForeignKey(ImportBatch, null=True, blank=True, on_delete=models.PROTECT, related_name="responses")
     imported_author = models.CharField(max_length=200, blank=True, default="")
     decoding = models.JSONField(default=dict, help_text="temperature, top_p, max_new_tokens, seed")
@@ -123,7 +136,11 @@ class Response(models.Model):
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["prompt", "origin"], name="response_prompt_origin")]
+        indexes = [
+            models.Index(fields=["prompt", "origin"], name="response_prompt_origin"),
+            models.Index(fields=["author"], condition=Q(author__isnull=False), name="response_author"),
+            models.Index(fields=["model"], condition=Q(model__isnull=False), name="response_model"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="response_has_one_author",

@@ -137,7 +137,7 @@ class Task(models.Model):
 class TaskResponse(models.Model):
     """One of the K answers that a ranking task shows."""
 
-    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="task_responses")
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="task_responses", db_index=False)
     response = models.ForeignKey(Response, on_delete=models.PROTECT, related_name="task_responses")
 
     class Meta:
@@ -159,8 +159,9 @@ class Assignment(models.Model):
     """A task in one labeler's hands, with the draft of what they are writing."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="assignments")
-    labeler = models.ForeignKey(Membership, on_delete=models.PROTECT, related_name="assignments")
+    # No indexes of their own: others begin with them.
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="assignments", db_index=False)
+    labeler = models.ForeignKey(Membership, on_delete=models.PROTECT, related_name="assignments", db_index=False)
     status = models.CharField(max_length=16, choices=AssignmentStatus, default=AssignmentStatus.LEASED)
     slot = models.PositiveSmallIntegerField(null=True, blank=True, help_text="1..overlap; null when it holds none")
     lease_until = models.DateTimeField()

@@ -39,7 +39,10 @@ def prompts_list(
 def holds_text(text: str) -> Q:
     """A condition: the text is in the conversation. SQLite keeps JSON with escapes, PostgreSQL without."""
     escaped = json.dumps(text)[1:-1]
-    return Q(messages__icontains=text) | Q(messages__icontains=escaped) | Q(source_id=text) | Q(group=text)
+    said = Q(messages__icontains=text)
+    if escaped != text:
+        said |= Q(messages__icontains=escaped)
+    return said | Q(source_id=text) | Q(group=text)
 
 
 def with_counts(prompts: QuerySet[Prompt]) -> QuerySet[Prompt]:

@@ -5,11 +5,14 @@ Labelers appear under their pseudonyms only. The names of the fields follow TRL'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
+from uuid import UUID
 
 from django.db.models import (
     BooleanField,
@@ -43,9 +46,9 @@ from annotation.models import (
     Purpose,
     RankedResponse,
     Ranking,
-    Response,
     Split,
 )
+from annotation.models.prompts import style_of
 from annotation.ranking_form import scale_of
 from annotation.rankings import most_agreed, normalise_ranks
 from annotation.selectors.feedback import is_returned
@@ -281,12 +284,58 @@ def prompt_condition(query: RowQuery, path: str) -> Q:
 
 
 # --- Rows -----------------------------------------------------------------------------------------
+#
+# A million rows are no objects of the ORM: their columns are read as they are, those of a chunk's answers in one query
+# more. A page of a list has the objects anyhow; `values_of` reads the same columns from those.
+
+Values = tuple[Any, ...]
+FormValues = tuple[int | None, dict[str, int]]
+"""A form's version, and the scale of its ratings: a 4 of 5 is not a 4 of 7."""
+
+PROMPT = ("id", "messages", "category", "language", "group", "source", "source_name", "author_id", "split", "pool")
+DEMONSTRATION = (
+    *("id", "prompt__messages", "response__text", "prompt__category", "prompt__language", "labeler__pseudonym"),
+    *(
+        "guideline__version",
+        "imported_guideline",
+        "form__version",
+        "origin",
+        "revision",
+        "prompt__split",
+        "prompt__pool",
+    ),
+)
+RANKING = (
+    *("id", "prompt__messages", "prompt__category", "prompt_fields", "labeler__pseudonym", "guideline__version"),
+    *("imported_guideline", "form_id", "purpose", "origin", "counts", "started_at", "submitted_at", "active_seconds"),
+    *("prompt__language", "batch_id", "task__round__number", "revision", "prompt__split", "prompt__pool"),
+)
+RANKED = (
+    *("ranking_id", "response_id", "response__text", "response__origin", "response__model_id"),
+    *("response__imported_author", "response__decoding", "position", "rank", "rating", "flags"),
+)
+POSITION, RANK = RANKED.index("position"), RANKED.index("rank")
+# Read as texts: an object of each id takes longer than all else, and nearly all of the JSON is empty.
+AS_TEXT = frozenset({"ranking_id", "response_id", "response__decoding", "flags"})
+READ_RANKED = tuple(Cast(name, TextField()) if name in AS_TEXT else name for name in RANKED)
+READ_RANKING = (Cast("id", TextField()), *RANKING[1:])
+
+
+def values_of(row: Any, columns: Sequence[str]) -> Values:
+    """What `values_list` would give of an object that was read already, with what it refers to."""
+    found = []
+    for column in columns:
+        value = row
+        for name in column.split("__"):
+            value = None if value is None else getattr(value, name)
+        found.append(value)
+    return tuple(found)
 
 
 def demonstration_rows(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> Iterator[dict[str, Any]]:
     """Yield the demonstrations that the query selects as canonical rows, by id."""
-    for label in demonstrations_with_all(project, query).iterator(chunk_size=CHUNK):
-        yield demonstration_row(label)
+    labels = demonstrations_for(project, query)
+    return map(demonstration_of, labels.values_list(*DEMONSTRATION).iterator(chunk_size=CHUNK))
 
 
 def demonstrations_with_all(
@@ -300,28 +349,44 @@ def demonstrations_with_all(
 def ranking_rows(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rankings that the query selects as canonical rows, by id; with the overlap "majority" by task."""
     asked = query_of(query)
-    labels: Iterable[Ranking] = rankings_with_all(project, asked).iterator(chunk_size=CHUNK)
+    forms = Forms()
+    labels = rankings_for(project, asked)
     if asked.overlap == "majority":
-        labels = one_a_task(rankings_with_all(project, asked), asked)
-    for label in labels:
-        yield without_flagged_answers(ranking_row(label), asked)
+        found = one_a_task(labels, asked)
+    else:
+        found = with_answers(labels.values_list(*READ_RANKING).iterator(chunk_size=CHUNK))
+    for label, ranked in found:
+        yield without_flagged_answers(ranking_of(label, ranked, forms), asked)
 
 
-def one_a_task(labels: QuerySet[Ranking], query: RowQuery) -> Iterator[Ranking]:
+def with_answers(labels: Iterable[Values]) -> Iterator[tuple[Values, list[Values]]]:
+    """Each ranking with its answers by their ids, those of a chunk of rankings read at once."""
+    iterator = iter(labels)
+    while chunk := list(islice(iterator, CHUNK)):
+        ranked: dict[str, list[Values]] = {label[0]: [] for label in chunk}
+        answers = RankedResponse.objects.filter(ranking__in=list(ranked)).order_by("response_id")
+        for answer in answers.values_list(*READ_RANKED):
+            ranked[answer[0]].append(answer)
+        for label in chunk:
+            yield label, ranked[label[0]]
+
+
+def one_a_task(labels: QuerySet[Ranking], query: RowQuery) -> Iterator[tuple[Values, list[Values]]]:
     """Of each task's rankings the one that agrees most with the others. Held-out labelers are a group of their own:
     what they say must not choose what is trained on."""
     held_out = held_out_condition(query)
     ordered = labels.annotate(held_out=held_out).order_by("task_id", "held_out", "submitted_at", "id")
-    stream = ordered.iterator(chunk_size=CHUNK)
-    for _key, group in groupby(stream, key=lambda label: (label.task_id, label.held_out)):
+    stream = with_answers(ordered.values_list(*READ_RANKING, "task_id", "held_out").iterator(chunk_size=CHUNK))
+    for _key, group in groupby(stream, key=lambda item: item[0][len(RANKING) :]):
         rankings = list(group)
-        yield rankings[most_agreed([[item.rank for item in label.ranked_responses.all()] for label in rankings])]
+        label, ranked = rankings[most_agreed([[answer[RANK] for answer in ranked] for _label, ranked in rankings])]
+        yield label[: len(RANKING)], ranked
 
 
 def without_flagged_answers(row: dict[str, Any], query: RowQuery) -> dict[str, Any]:
     """The row without the answers that carry a flag which was excluded, the others' ranks without gaps."""
     out = set(query.flags_out)
-    if query.flagged != "answer" or not any(out & set(item["flags"]) for item in row["completions"]):
+    if not out or query.flagged != "answer" or not any(out & set(item["flags"]) for item in row["completions"]):
         return row
     kept = [
         (item, rank)
@@ -349,97 +414,140 @@ def rankings_with_all(project: Project, query: Mapping[str, Any] | RowQuery | No
 
 def prompt_rows(project: Project, query: Mapping[str, Any] | RowQuery | None = None) -> Iterator[dict[str, Any]]:
     """Yield the prompts that the query selects as canonical rows, by id."""
-    for prompt in prompts_for(project, query).iterator(chunk_size=CHUNK):
-        yield prompt_row(prompt)
+    return map(prompt_of, prompts_for(project, query).values_list(*PROMPT).iterator(chunk_size=CHUNK))
 
 
 def prompt_row(prompt: Prompt) -> dict[str, Any]:
+    return prompt_of(values_of(prompt, PROMPT))
+
+
+def prompt_of(values: Values) -> dict[str, Any]:
+    key, messages, category, language, group, source, source_name, author_id, split, pool = values
+    style = style_of(source, source_name, author_id)
     return {
-        "id": str(prompt.pk),
-        "prompt": prompt.messages,
-        "category": prompt.category,
-        "language": prompt.language,
-        "group": prompt.group,
-        "source": prompt.source,
-        "style": prompt.written_style.value if prompt.written_style else None,
-        "split": prompt.split,
-        "pool": prompt.pool,
+        "id": str(key),
+        "prompt": messages,
+        "category": category,
+        "language": language,
+        "group": group,
+        "source": source,
+        "style": style.value if style else None,
+        "split": split,
+        "pool": pool,
     }
 
 
 def demonstration_row(label: Demonstration) -> dict[str, Any]:
+    return demonstration_of(values_of(label, DEMONSTRATION))
+
+
+def demonstration_of(values: Values) -> dict[str, Any]:
+    key, messages, text, category, language, labeler, guideline, imported, form, *rest = values
+    origin, revision, split, pool = rest
     return {
-        "id": str(label.pk),
-        "prompt": label.prompt.messages,
-        "completion": [{"role": "assistant", "content": label.response.text}],
-        "category": label.prompt.category,
-        "language": label.prompt.language,
-        "labeler": label.labeler.pseudonym,
-        "guideline_version": label.guideline.version if label.guideline else None,
-        **imported_guideline(label),
-        "form_version": label.form.version if label.form else None,
-        "origin": label.origin,
-        "revision": label.revision,
-        "split": label.prompt.split,
-        "pool": label.prompt.pool,
+        "id": str(key),
+        "prompt": messages,
+        "completion": [{"role": "assistant", "content": text}],
+        "category": category,
+        "language": language,
+        "labeler": labeler,
+        "guideline_version": guideline,
+        **imported_guideline(imported),
+        "form_version": form,
+        "origin": origin,
+        "revision": revision,
+        "split": split,
+        "pool": pool,
     }
 
 
 def ranking_row(label: Ranking) -> dict[str, Any]:
+    ranked = [values_of(item, RANKED) for item in label.ranked_responses.all()]
+    return ranking_of(values_of(label, RANKING), ranked, {label.form_id: form_values(label.form)})
+
+
+def ranking_of(values: Values, ranked: list[Values], forms: Mapping[UUID | None, FormValues]) -> dict[str, Any]:
     """`completions` are by id, whoever ranked them, and `ranks` stand in the same places; null was not ranked."""
-    ranked = list(label.ranked_responses.all())
-    shown = sorted(ranked, key=lambda item: item.position)
+    key, messages, category, fields, labeler, guideline, imported, form, purpose, *rest = values
+    origin, counts, started_at, submitted_at, active_seconds, language, batch, round_number, *rest = rest
+    revision, split, pool = rest
+    form_version, rating_scale = forms[form]
+    completions = [completion(item) for item in ranked]
     return {
-        "id": str(label.pk),
-        "prompt": label.prompt.messages,
-        "prompt_fields": {"category": label.prompt.category, **label.prompt_fields},
-        "completions": [completion(item) for item in ranked],
-        "ranks": [item.rank for item in ranked],
-        "presented_order": [str(item.response_id) for item in shown],
-        "labeler": label.labeler.pseudonym,
-        "guideline_version": label.guideline.version if label.guideline else None,
-        **imported_guideline(label),
-        "form_version": label.form.version if label.form else None,
-        "rating_scale": rating_scale(label.form),
-        "purpose": label.purpose,
-        "origin": label.origin,
-        "counts": label.counts,
-        "started_at": label.started_at.isoformat(),
-        "submitted_at": label.submitted_at.isoformat(),
-        "active_seconds": label.active_seconds,
-        "language": label.prompt.language,
-        "batch": str(label.batch_id) if label.batch_id else None,
-        "round": label.task.round.number if label.task.round else None,
-        "revision": label.revision,
-        "split": label.prompt.split,
-        "pool": label.prompt.pool,
+        "id": id_text(key),
+        "prompt": messages,
+        "prompt_fields": {"category": category, **fields},
+        "completions": completions,
+        "ranks": [item[RANK] for item in ranked],
+        "presented_order": presented_order(completions, [item[POSITION] for item in ranked]),
+        "labeler": labeler,
+        "guideline_version": guideline,
+        **imported_guideline(imported),
+        "form_version": form_version,
+        "rating_scale": rating_scale,
+        "purpose": purpose,
+        "origin": origin,
+        "counts": counts,
+        "started_at": started_at.isoformat(),
+        "submitted_at": submitted_at.isoformat(),
+        "active_seconds": active_seconds,
+        "language": language,
+        "batch": str(batch) if batch else None,
+        "round": round_number,
+        "revision": revision,
+        "split": split,
+        "pool": pool,
     }
 
 
-def imported_guideline(label: Demonstration | Ranking) -> dict[str, str]:
+def imported_guideline(name: str) -> dict[str, str]:
     """The guideline that an imported label came with; others have no such field, and stay the bytes that they were."""
-    return {"imported_guideline": label.imported_guideline} if label.imported_guideline else {}
+    return {"imported_guideline": name} if name else {}
 
 
-def rating_scale(form: FormVersion | None) -> dict[str, int]:
-    """Within which the ratings were given: a 4 of 5 is not a 4 of 7."""
+def presented_order(completions: Sequence[Mapping[str, Any]], positions: Sequence[int]) -> list[str]:
+    """The answers' ids as they were shown."""
+    return [item["id"] for _position, item in sorted(zip(positions, completions, strict=True), key=itemgetter(0))]
+
+
+class Forms(dict[UUID | None, FormValues]):
+    """Forms by their ids, each read when the first label of it comes by."""
+
+    def __missing__(self, form_id: UUID | None) -> FormValues:
+        self[form_id] = form_values(FormVersion.objects.get(pk=form_id) if form_id else None)
+        return self[form_id]
+
+
+def form_values(form: FormVersion | None) -> FormValues:
     scale = scale_of(form.fields if form else {})
-    return {"minimum": scale[0], "maximum": scale[-1]}
+    return form.version if form else None, {"minimum": scale[0], "maximum": scale[-1]}
 
 
-def completion(item: RankedResponse) -> dict[str, Any]:
-    response = item.response
+def completion(values: Values) -> dict[str, Any]:
+    _ranking, key, text, origin, model_id, imported_author, decoding, _position, _rank, rating, flags = values
     return {
-        "id": str(response.pk),
-        "content": response.text,
-        "author": response.origin,
-        "model": model_name(response),
-        "decoding": response.decoding,
-        "ratings": {} if item.rating is None else {"overall": item.rating},
-        "flags": item.flags,
+        "id": id_text(key),
+        "content": text,
+        "author": origin,
+        # The id of our model, or the name that an import gave.
+        "model": str(model_id) if model_id else imported_author or None,
+        "decoding": json_value(decoding),
+        "ratings": {} if rating is None else {"overall": rating},
+        "flags": json_value(flags),
     }
 
 
-def model_name(response: Response) -> str | None:
-    """The id of our model, or the name that an import gave."""
-    return str(response.model_id) if response.model_id else response.imported_author or None
+def id_text(key: UUID | str) -> str:
+    """An id as we write it; SQLite keeps it without dashes."""
+    if not isinstance(key, str):
+        return str(key)
+    return key if len(key) == 36 else f"{key[:8]}-{key[8:12]}-{key[12:16]}-{key[16:20]}-{key[20:]}"
+
+
+def json_value(value: Any) -> Any:
+    """What a JSON column holds, where it was read as text too."""
+    if not isinstance(value, str):
+        return value
+    if value == "{}":
+        return {}
+    return [] if value == "[]" else json.loads(value)

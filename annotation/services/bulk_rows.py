@@ -6,106 +6,144 @@ For rows that a service made itself and whose constraints the database checks. L
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import cache
-from operator import attrgetter, itemgetter
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, models
 
-Adapt = Callable[[Any], Any] | None
+Adapt = Callable[[Any], Any]
 Values = dict[str, Any]
-
-
-def new_row(model: type[models.Model], **values: Any) -> Values:
-    """The values of a new row by their attributes' names, as the model would fill them in."""
-    constant, made = defaults(model)
-    row = constant | values
-    for name, make in made:
-        if name not in values:
-            row[name] = make()
-    return row
-
-
-@cache
-def defaults(model: type[models.Model]) -> tuple[Values, list[tuple[str, Callable[[], Any]]]]:
-    constant: Values = {}
-    made: list[tuple[str, Callable[[], Any]]] = []
-    for field in stored_fields(model):
-        if callable(field.default) and field.has_default():
-            made.append((field.attname, field.default))
-        else:
-            constant[field.attname] = field.get_default()
-    return constant, made
+NOTHING = "\\N"  # how COPY writes null
 
 
 def insert_rows(model: type[models.Model], rows: Sequence[models.Model] | Sequence[Values]) -> None:
-    """Insert rows that are new, as models or as their values; an id that the database counts is left to it."""
+    """Insert rows that are new, as models or as their values by the attributes' names.
+
+    Values that all rows lack are what the model fills in; an id that the database counts is left to it.
+    """
     if not rows:
         return
-    names, columns, adapters = layout(model, connection.vendor)
-    values: Any = itemgetter(*names) if isinstance(rows[0], dict) else attrgetter(*names)
-    changed = [(place, adapt) for place, adapt in enumerate(adapters) if adapt is not None]
-    tuples = (adapted(values(row), changed) for row in rows)
+    fields = stored_fields(model)
+    columns = [column_of(field, rows) for field in fields]
     table = connection.ops.quote_name(model._meta.db_table)
-    quoted = ", ".join(connection.ops.quote_name(column) for column in columns)
+    quoted = ", ".join(connection.ops.quote_name(field.column) for field in fields)
     if connection.vendor == "postgresql":
-        copy_rows(f"COPY {table} ({quoted}) FROM STDIN", tuples)
+        copy_rows(f"COPY {table} ({quoted}) FROM STDIN", columns)
         return
     places = ", ".join(["%s"] * len(columns))
     with connection.cursor() as cursor:
-        cursor.executemany(f"INSERT INTO {table} ({quoted}) VALUES ({places})", list(tuples))
+        cursor.executemany(f"INSERT INTO {table} ({quoted}) VALUES ({places})", list(zip(*columns, strict=True)))
 
 
-def copy_rows(statement: str, rows: Iterable[Sequence[Any]]) -> None:
+def copy_rows(statement: str, columns: Sequence[Sequence[str]]) -> None:
+    text = "\n".join(map("\t".join, zip(*columns, strict=True)))
     with connection.cursor() as cursor, connection.wrap_database_errors, cursor.cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
+        copy.write(f"{text}\n")
 
 
-def adapted(values: tuple[Any, ...], changed: list[tuple[int, Callable[[Any], Any]]]) -> list[Any]:
-    row = list(values)
-    for place, adapt in changed:
-        if row[place] is not None:
-            row[place] = adapt(row[place])
-    return row
+def column_of(field: models.Field[Any, Any], rows: Sequence[Any]) -> Sequence[Any]:
+    """The field's values of all rows, as the database takes them."""
+    name, adapt = field.attname, adapter(field, connection.vendor)
+    if not isinstance(rows[0], dict):
+        values = [getattr(row, name) for row in rows]
+    elif name in rows[0]:
+        values = [row[name] for row in rows]
+    elif field.has_default() and callable(field.default):
+        values = [field.default() for _row in rows]
+    else:
+        values = [field.get_default()] * len(rows)
+    first = values[0]
+    if all(value is first for value in values):
+        return [adapt(first)] * len(rows)
+    return list(map(adapt, values))
 
 
 @cache
-def layout(model: type[models.Model], vendor: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Adapt, ...]]:
-    """The attributes of a row, their columns, and what makes a value what the database takes."""
-    fields = stored_fields(model)
-    return (
-        tuple(field.attname for field in fields),
-        tuple(field.column for field in fields),
-        tuple(adapter(field, vendor) for field in fields),
-    )
-
-
 def stored_fields(model: type[models.Model]) -> list[Any]:
     """The fields that a new row brings: all but an id that the database counts."""
     return [field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField)]
 
 
+# --- What a value is to the database ---------------------------------------------------------------
+
+
+@cache
 def adapter(field: models.Field[Any, Any], vendor: str) -> Adapt:
     target = field.target_field if isinstance(field, models.ForeignKey) else field
-    if isinstance(target, models.JSONField):
-        return json_text
-    if vendor == "postgresql":
-        return None
-    if isinstance(target, models.UUIDField):
-        return uuid_text
-    if isinstance(target, models.DateTimeField):
-        return connection.ops.adapt_datetimefield_value
-    return None
+    kinds = COPIED if vendor == "postgresql" else BOUND
+    for kind, adapt in kinds.items():
+        if isinstance(target, kind):
+            return adapt
+    return copied_text if vendor == "postgresql" else as_it_is
+
+
+def as_it_is(value: Any) -> Any:
+    return value
 
 
 def json_text(value: Any) -> str:
     """Most such values are empty."""
-    if value == []:
-        return "[]"
-    return "{}" if value == {} else json.dumps(value)
+    if not value:
+        return "{}" if isinstance(value, dict) else "[]" if isinstance(value, list | tuple) else json.dumps(value)
+    return json.dumps(value)
 
 
-def uuid_text(value: Any) -> str:
-    return str(value.hex)
+def bound_json(value: Any) -> str | None:
+    return None if value is None else json_text(value)
+
+
+def bound_uuid(value: UUID | str | None) -> str | None:
+    if value is None:
+        return None
+    return value.replace("-", "") if isinstance(value, str) else value.hex
+
+
+def bound_datetime(value: datetime | None) -> Any:
+    if value is not None and value.tzinfo is UTC and connection.timezone is UTC:
+        return str(value.replace(tzinfo=None))
+    return connection.ops.adapt_datetimefield_value(value)
+
+
+def copied_json(value: Any) -> str:
+    if value is None:
+        return NOTHING
+    text = json_text(value)
+    return text.replace("\\", "\\\\") if "\\" in text else text
+
+
+def copied_text(value: Any) -> str:
+    if value is None:
+        return NOTHING
+    text = str(value)
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if "\n" in text or "\t" in text or "\r" in text:
+        text = text.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    return text
+
+
+def copied_plain(value: Any) -> str:
+    """What is written without anything that COPY reads as a sign: numbers, ids, yes and no."""
+    return NOTHING if value is None else str(value)
+
+
+def copied_datetime(value: datetime | None) -> str:
+    return NOTHING if value is None else value.isoformat()
+
+
+BOUND: dict[type[models.Field[Any, Any]], Adapt] = {
+    models.JSONField: bound_json,
+    models.UUIDField: bound_uuid,
+    models.DateTimeField: bound_datetime,
+}
+COPIED: dict[type[models.Field[Any, Any]], Adapt] = {
+    models.JSONField: copied_json,
+    models.DateTimeField: copied_datetime,
+    models.UUIDField: copied_plain,
+    models.BooleanField: copied_plain,
+    models.IntegerField: copied_plain,
+    models.FloatField: copied_plain,
+}

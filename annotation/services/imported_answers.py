@@ -11,12 +11,10 @@ from annotation.services.bulk_rows import insert_rows
 from annotation.services.imported_labels import (
     Item,
     Outcome,
-    Responses,
+    Placed,
     Rows,
     adopt_responses,
-    answers_of,
-    response_key,
-    responses_for,
+    placed_items,
 )
 from annotation.services.tasks import group_key, labels_wanted, with_slots
 
@@ -32,9 +30,9 @@ class AnswersImporter:
 
     def add(self, items: Sequence[Item[AnswersRecord]]) -> Outcome:
         outcome, rows = Outcome(), Rows()
-        responses = responses_for(self.batch, items, rows)
+        placed = placed_items(self.batch, items, rows)
         pools = dict(Prompt.objects.filter(pk__in={item.prompt_id for item in items}).values_list("pk", "pool"))
-        groups = [self.group_of(item, responses) for item in items]
+        groups = [self.group_of(place) for place in placed]
         keys = [(self.purpose(item, pools), group_key(group)) for item, group in zip(items, groups, strict=True)]
         stored = self.stored_tasks([key[1] for key in keys])
         seen: set[GroupKey] = set()
@@ -52,9 +50,10 @@ class AnswersImporter:
         self.insert(rows)
         return outcome
 
-    def group_of(self, item: Item[AnswersRecord], responses: Responses) -> list[UUID]:
+    def group_of(self, place: Placed[AnswersRecord]) -> list[str]:
         """The answers in the file's order; of those with the same text one is shown."""
-        by_text = {answer.text: responses[response_key(item, answer)] for answer in reversed(answers_of(item.record))}
+        answers = zip(place.item.record.answers, place.ids, strict=True)
+        by_text = {answer.text: response for answer, response in reversed(list(answers))}
         return list(by_text.values())[::-1]
 
     def purpose(self, item: Item[AnswersRecord], pools: dict[UUID, str]) -> str:
@@ -67,7 +66,7 @@ class AnswersImporter:
     def was_hidden(self, task: Task) -> bool:
         return task.state == TaskState.WITHDRAWN and task.batch is not None and task.batch.undone_at is not None
 
-    def make_task(self, item: Item[AnswersRecord], key: GroupKey, group: Sequence[UUID], rows: Rows) -> None:
+    def make_task(self, item: Item[AnswersRecord], key: GroupKey, group: Sequence[str], rows: Rows) -> None:
         task = Task(
             project=self.batch.project,
             kind=TaskKind.RANKING,

@@ -8,18 +8,20 @@ hidden (labels not current, tasks withdrawn) until the import shows it.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db.models import F
 from django.utils import timezone
 
 from annotation.errors import PlackettError
 from annotation.fields import Category
+from annotation.ids import uuid7_stock
 from annotation.models import (
     Assignment,
     AssignmentStatus,
@@ -41,13 +43,17 @@ from annotation.models import (
 )
 from annotation.records import AnswerRecord, AnswersRecord, DemonstrationRecord, RankingRecord, Work
 from annotation.services.accounts import imported_labeler
-from annotation.services.bulk_rows import Values, insert_rows, new_row
+from annotation.services.bulk_rows import Values, insert_rows
 from annotation.services.tasks import group_key
 
 UNNAMED = "unnamed labeler"
+MOST_REMEMBERED = 10_000  # labelers, of whom a file may name millions
+# Looked up once: an enumeration's value is a call each time.
+IMPORTED, TRAIN, OTHER = Origin.IMPORTED.value, Purpose.TRAIN.value, Category.OTHER.value
+SUBMITTED, WITHDRAWN = AssignmentStatus.SUBMITTED.value, TaskState.WITHDRAWN.value
 LabelRecord = DemonstrationRecord | RankingRecord
 ResponseKey = tuple[UUID, str, str, int]  # prompt, text's hash, author, occurrence
-Responses = dict[ResponseKey, UUID]
+Responses = dict[ResponseKey, str]  # ids are texts here: rows are made by the ten thousand, and texts cost a quarter
 TaskKey = tuple[str, UUID | str]  # purpose and group of answers, or "" and prompt
 
 
@@ -61,15 +67,51 @@ class Item(Generic[R]):
     line: int
     prompt_id: UUID
     record: R
+    is_new: bool = False
+    """Whether this very transaction made the prompt: then no answer, task or label can be there for it."""
+
+
+@dataclass
+class Placed(Generic[R]):
+    """An item with the ids of its answers, in its record's order."""
+
+    item: Item[R]
+    ids: list[str]
+    is_new: bool
+    """Whether one of the answers was made in this chunk: then no task can be there for them all."""
+
+    @cached_property
+    def content(self) -> str:
+        """What the label says, to be compared with another of the same labeler's on the same task."""
+        record = self.item.record
+        if not isinstance(record, RankingRecord):
+            return self.ids[0]
+        return digest(
+            [
+                (key, answer.rank, answer.rating, sorted(answer.flags))
+                for key, answer in zip(self.ids, record.answers, strict=True)
+            ]
+        )
 
 
 @dataclass
 class Kept:
-    """A label that a labeler has on a task: before this chunk, or made in it."""
+    """A label that a labeler has on a task: stored before this chunk, or made in it of an item."""
 
-    content: str
-    label: Demonstration | Ranking | None = None
-    """The stored one, where it was there before."""
+    said: Demonstration | Ranking | Placed[Any]
+    is_taken_back: bool = False
+    """Whether this chunk has brought the stored one back already."""
+
+    @cached_property
+    def content(self) -> str:
+        return self.said.content if isinstance(self.said, Placed) else content_of(self.said)
+
+    @property
+    def hidden(self) -> Demonstration | Ranking | None:
+        """The stored label, where it is hidden and waits to be brought again."""
+        if isinstance(self.said, Placed) or self.is_taken_back or not was_hidden(self.said):
+            return None
+        return self.said
 
 
 @dataclass
@@ -83,15 +125,17 @@ class Outcome:
 class Rows:
     """What a chunk will insert."""
 
+    made_at: datetime = field(default_factory=timezone.now)
+    ids: Iterator[str] = field(default_factory=uuid7_stock)
     responses: list[Values] = field(default_factory=list)
-    tasks: list[Task] = field(default_factory=list)
+    tasks: list[Any] = field(default_factory=list)
     assignments: list[Values] = field(default_factory=list)
     labels: list[Values] = field(default_factory=list)
     ranked: list[Values] = field(default_factory=list)
     task_responses: list[Values] = field(default_factory=list)
-    known_responses: list[UUID] = field(default_factory=list)
+    known_responses: list[str] = field(default_factory=list)
     revived_labels: list[UUID] = field(default_factory=list)
-    revived_tasks: list[UUID] = field(default_factory=list)
+    revived_tasks: list[UUID | str] = field(default_factory=list)
 
 
 class LabelImporter:
@@ -101,36 +145,38 @@ class LabelImporter:
         self.batch = batch
         self.project = batch.project
         self.is_ranking = kind == "rankings"
+        self.kind = (TaskKind.RANKING if self.is_ranking else TaskKind.DEMONSTRATION).value
         self.labelers: dict[str, Membership] = {}
 
     def add(self, items: Sequence[Item[LabelRecord]]) -> Outcome:
         """Keep the labels of a chunk; say which were known, and which can't be kept and why."""
         outcome, rows = Outcome(), Rows()
-        responses = responses_for(self.batch, items, rows)
-        tasks = self.tasks_for(items, responses, rows)
-        kept = self.labels_on(list(tasks.values()))
-        grown: Counter[UUID] = Counter()
-        for item in items:
-            task = tasks[self.task_key(item, responses)]
+        placed = placed_items(self.batch, items, rows)
+        keys = [self.task_key(place) for place in placed]
+        tasks = self.tasks_for(placed, keys, rows)
+        kept = self.labels_on(tasks, rows)
+        grown: Counter[str] = Counter()
+        for place, key in zip(placed, keys, strict=True):
+            task = tasks[key]
+            on_task = kept[task["id"]]
             try:
-                labeler = self.labeler_for(item, task, responses, kept)
+                labeler = self.labeler_for(place, on_task)
             except PlackettError as problem:
-                outcome.rejected.append((item.line, problem.message))
+                outcome.rejected.append((place.item.line, problem.message))
                 continue
-            content = self.content(item, responses)
-            before = kept[task.pk].get(labeler.pk)
+            before = on_task.get(labeler.pk)
             if before is None:
-                kept[task.pk][labeler.pk] = Kept(content)
-                grown[task.pk] += 1
-                self.make_label(item, task, labeler, responses, rows)
+                on_task[labeler.pk] = Kept(place)
+                grown[task["id"]] += 1
+                self.make_label(place, task, labeler, rows)
                 outcome.added += 1
-            elif before.content != content:
+            elif before.content != place.content:
                 words = f"{labeler.imported_name} has labeled this already, differently; remove one of the two lines"
-                outcome.rejected.append((item.line, words))
-            elif before.label is not None and was_hidden(before.label):
-                rows.revived_labels.append(before.label.pk)
-                rows.revived_tasks.append(task.pk)
-                before.label = None
+                outcome.rejected.append((place.item.line, words))
+            elif label := before.hidden:
+                rows.revived_labels.append(label.pk)
+                rows.revived_tasks.append(task["id"])
+                before.is_taken_back = True
                 outcome.added += 1
             else:
                 outcome.known += 1
@@ -139,162 +185,150 @@ class LabelImporter:
 
     # --- Tasks -----------------------------------------------------------------------------------
 
-    def task_key(self, item: Item[LabelRecord], responses: Responses) -> TaskKey:
+    def task_key(self, place: Placed[LabelRecord]) -> TaskKey:
         if not self.is_ranking:
-            return ("", item.prompt_id)
-        ids = [responses[response_key(item, answer)] for answer in answers_of(item.record)]
-        return (item.record.work.purpose, group_key(ids))
+            return ("", place.item.prompt_id)
+        return (place.item.record.work.purpose, group_key(place.ids))
 
-    def tasks_for(self, items: Sequence[Item[LabelRecord]], responses: Responses, rows: Rows) -> dict[TaskKey, Task]:
+    def tasks_for(
+        self, placed: Sequence[Placed[LabelRecord]], keys: Sequence[TaskKey], rows: Rows
+    ) -> dict[TaskKey, Values]:
         """The tasks of the items: one a prompt to write for, one a group of answers to rank."""
-        keys = {self.task_key(item, responses): item for item in items}
-        tasks = self.stored_tasks([key[1] for key in keys])
-        for key, item in keys.items():
+        old = {
+            key[1]
+            for place, key in zip(placed, keys, strict=True)
+            if not (place.is_new if self.is_ranking else place.item.is_new)
+        }
+        tasks = self.stored_tasks(old) if old else {}
+        for place, key in zip(placed, keys, strict=True):
             if key in tasks:
                 continue
-            task = tasks[key] = self.new_task(item, key)
+            task = tasks[key] = self.new_task(place.item, key, rows)
             rows.tasks.append(task)
             if self.is_ranking:
-                group = [responses[response_key(item, answer)] for answer in answers_of(item.record)]
-                rows.task_responses += [{"task_id": task.pk, "response_id": response} for response in group]
+                rows.task_responses += [{"task_id": task["id"], "response_id": response} for response in place.ids]
         return tasks
 
-    def stored_tasks(self, keys: Sequence[UUID | str]) -> dict[TaskKey, Task]:
+    def stored_tasks(self, keys: Collection[UUID | str]) -> dict[TaskKey, Values]:
+        tasks = Task.objects.filter(project=self.project).values("id", "purpose", "prompt_id", "group_key", "overlap")
         if self.is_ranking:
-            ranking = Task.objects.filter(project=self.project, kind=TaskKind.RANKING, group_key__in=keys)
-            return {(task.purpose, task.group_key): task for task in ranking}
-        writing = Task.objects.filter(project=self.project, kind=TaskKind.DEMONSTRATION, prompt_id__in=keys)
-        return {("", task.prompt_id): task for task in writing if task.prompt_id}
+            ranking = tasks.filter(kind=TaskKind.RANKING, group_key__in=keys)
+            return {(task["purpose"], task["group_key"]): task | {"id": str(task["id"])} for task in ranking}
+        writing = tasks.filter(kind=TaskKind.DEMONSTRATION, prompt_id__in=keys)
+        return {("", task["prompt_id"]): task | {"id": str(task["id"])} for task in writing}
 
-    def new_task(self, item: Item[LabelRecord], key: TaskKey) -> Task:
+    def new_task(self, item: Item[LabelRecord], key: TaskKey, rows: Rows) -> Values:
         """A task without slots yet; each label brings the slot that it holds."""
-        return Task(
-            project=self.project,
-            kind=TaskKind.RANKING if self.is_ranking else TaskKind.DEMONSTRATION,
-            prompt_id=item.prompt_id,
-            category=item.record.prompt.category or Category.OTHER,
-            language=item.record.prompt.language or "en",
-            overlap=0,
-            open_slots=0,
-            purpose=item.record.work.purpose if self.is_ranking else Purpose.TRAIN,
-            state=TaskState.WITHDRAWN,
-            batch=self.batch,
-            group_key=str(key[1]) if self.is_ranking else "",
-        )
+        return {
+            "id": next(rows.ids),
+            "project_id": self.project.pk,
+            "kind": self.kind,
+            "prompt_id": item.prompt_id,
+            "category": item.record.prompt.category or OTHER,
+            "language": item.record.prompt.language or "en",
+            "overlap": 0,
+            "open_slots": 0,
+            "purpose": item.record.work.purpose if self.is_ranking else TRAIN,
+            "state": WITHDRAWN,
+            "batch_id": self.batch.pk,
+            "group_key": key[1] if self.is_ranking else "",
+            "created_at": rows.made_at,
+        }
 
     # --- Labels ----------------------------------------------------------------------------------
 
-    def labels_on(self, tasks: Sequence[Task]) -> dict[UUID, dict[UUID, Kept]]:
+    def labels_on(self, tasks: dict[TaskKey, Values], rows: Rows) -> dict[str, dict[UUID, Kept]]:
         """What each labeler has said of each of these tasks, {task: {labeler: ...}}."""
-        kept: dict[UUID, dict[UUID, Kept]] = defaultdict(dict)
+        kept: dict[str, dict[UUID, Kept]] = defaultdict(dict)
+        old = {task["id"] for task in tasks.values()} - {task["id"] for task in rows.tasks}
+        if not old:
+            return kept
         model = Ranking if self.is_ranking else Demonstration
-        stored: Any = model._default_manager.filter(task__in=tasks).select_related("batch").order_by("revision")
+        stored: Any = model._default_manager.filter(task__in=old).select_related("batch").order_by("revision")
         if self.is_ranking:
             stored = stored.prefetch_related("ranked_responses")
-        else:
-            stored = stored.select_related("response")
         for label in stored:
-            kept[label.task_id][label.labeler_id] = Kept(content_of(label), label)
+            kept[str(label.task_id)][label.labeler_id] = Kept(label)
         return kept
 
-    def labeler_for(
-        self,
-        item: Item[LabelRecord],
-        task: Task,
-        responses: Responses,
-        kept: dict[UUID, dict[UUID, Kept]],
-    ) -> Membership:
+    def labeler_for(self, place: Placed[LabelRecord], on_task: dict[UUID, Kept]) -> Membership:
         """The labeler of the row. Rows without one are by as many unnamed labelers as a task has different labels."""
-        if item.record.work.labeler:
-            return self.labeler(item.record.work.labeler)
-        content = self.content(item, responses)
+        if place.item.record.work.labeler:
+            return self.labeler(place.item.record.work.labeler)
         number = 1
         while True:
             labeler = self.labeler(UNNAMED if number == 1 else f"{UNNAMED} {number}")
-            before = kept[task.pk].get(labeler.pk)
-            if before is None or before.content == content:
+            before = on_task.get(labeler.pk)
+            if before is None or before.content == place.content:
                 return labeler
             number += 1
 
     def labeler(self, name: str) -> Membership:
         if name not in self.labelers:
+            if len(self.labelers) >= MOST_REMEMBERED:
+                self.labelers.clear()
             self.labelers[name] = imported_labeler(project=self.project, name=name)
         return self.labelers[name]
 
-    def content(self, item: Item[LabelRecord], responses: Responses) -> str:
-        if isinstance(item.record, DemonstrationRecord):
-            return str(responses[response_key(item, answers_of(item.record)[0])])
-        said = [
-            (str(responses[response_key(item, answer)]), answer.rank, answer.rating, sorted(answer.flags))
-            for answer in item.record.answers
-        ]
-        return digest(said)
-
-    def make_label(
-        self,
-        item: Item[LabelRecord],
-        task: Task,
-        labeler: Membership,
-        responses: Responses,
-        rows: Rows,
-    ) -> None:
-        task.overlap += 1
-        answers = [responses[response_key(item, answer)] for answer in answers_of(item.record)]
-        started_at, submitted_at = times_of(item.record.work)
-        assignment = new_row(
-            Assignment,
-            task_id=task.pk,
-            labeler_id=labeler.pk,
-            status=AssignmentStatus.SUBMITTED.value,
-            slot=task.overlap,
-            lease_until=submitted_at,
-            presented_order=[str(answer) for answer in answers] if self.is_ranking else [],
-            assigned_at=started_at,
-            ended_at=submitted_at,
-        )
+    def make_label(self, place: Placed[LabelRecord], task: Values, labeler: Membership, rows: Rows) -> None:
+        record = place.item.record
+        task["overlap"] += 1
+        started_at, submitted_at = times_of(record.work)
+        assignment = {
+            "id": next(rows.ids),
+            "task_id": task["id"],
+            "labeler_id": labeler.pk,
+            "status": SUBMITTED,
+            "slot": task["overlap"],
+            "lease_until": submitted_at,
+            "presented_order": place.ids if self.is_ranking else [],
+            "assigned_at": started_at,
+            "ended_at": submitted_at,
+        }
         rows.assignments.append(assignment)
-        shared: dict[str, Any] = {
+        label: Values = {
+            "id": next(rows.ids),
             "project_id": self.project.pk,
-            "task_id": task.pk,
+            "task_id": task["id"],
             "assignment_id": assignment["id"],
-            "prompt_id": item.prompt_id,
+            "prompt_id": place.item.prompt_id,
             "labeler_id": labeler.pk,
             "batch_id": self.batch.pk,
-            "submission_id": uuid4(),
+            "submission_id": next(rows.ids),  # in order, so that they land at one place of the index
             "is_current": False,
-            "imported_guideline": item.record.work.guideline,
-            "origin": Origin.IMPORTED.value,
-            "purpose": item.record.work.purpose,
+            "imported_guideline": record.work.guideline,
+            "origin": IMPORTED,
+            "purpose": record.work.purpose,
             "started_at": started_at,
             "submitted_at": submitted_at,
-            "active_seconds": item.record.work.active_seconds,
+            "active_seconds": record.work.active_seconds,
         }
-        if isinstance(item.record, DemonstrationRecord):
-            rows.labels.append(new_row(Demonstration, response_id=answers[0], **shared))
+        rows.labels.append(label)
+        if isinstance(record, DemonstrationRecord):
+            label["response_id"] = place.ids[0]
             return
-        ranking = new_row(Ranking, prompt_fields=item.record.prompt_fields, **shared)
-        rows.labels.append(ranking)
+        label["prompt_fields"] = record.prompt_fields
         rows.ranked += [
             {
-                "ranking_id": ranking["id"],
+                "ranking_id": label["id"],
                 "response_id": response,
                 "position": position,
                 "rank": answer.rank,
                 "rating": answer.rating,
-                "flags": list(answer.flags),
+                "flags": answer.flags,
             }
-            for position, (answer, response) in enumerate(zip(item.record.answers, answers, strict=True))
+            for position, (answer, response) in enumerate(zip(record.answers, place.ids, strict=True))
         ]
 
-    def insert(self, rows: Rows, grown: Counter[UUID]) -> None:
+    def insert(self, rows: Rows, grown: Counter[str]) -> None:
         """Insert what has a label: a row that was refused leaves neither answer nor task behind."""
-        new = {task.pk for task in rows.tasks}
+        new = {task["id"] for task in rows.tasks}
         labeled = {assignment["task_id"] for assignment in rows.assignments}
         spoken_of = {row["response_id"] for row in (rows.ranked if self.is_ranking else rows.labels)}
         insert_rows(Response, [response for response in rows.responses if response["id"] in spoken_of])
-        insert_rows(Task, [task for task in rows.tasks if task.pk in labeled])
+        insert_rows(Task, [task for task in rows.tasks if task["id"] in labeled])
         insert_rows(TaskResponse, [row for row in rows.task_responses if row["task_id"] in labeled])
-        by_number: dict[int, list[UUID]] = defaultdict(list)
+        by_number: dict[int, list[str]] = defaultdict(list)
         for task_id, number in grown.items():
             if task_id not in new:
                 by_number[number].append(task_id)
@@ -312,40 +346,58 @@ class LabelImporter:
         insert_rows(RankedResponse, rows.ranked)
 
 
-def responses_for(batch: ImportBatch, items: Sequence[Item[Any]], rows: Rows) -> Responses:
-    """The ids of the answers that the items speak of; those that are missing are made."""
-    wanted = {
-        response_key(item, answer): (item.prompt_id, answer) for item in items for answer in answers_of(item.record)
-    }
+def placed_items(batch: ImportBatch, items: Sequence[Item[R]], rows: Rows) -> list[Placed[R]]:
+    """The items with the ids of the answers that they speak of; those that are missing are made."""
+    keys = [[response_key(item, answer) for answer in answers_of(item.record)] for item in items]
+    looked_for = {key for item, of_item in zip(items, keys, strict=True) if not item.is_new for key in of_item}
+    have = stored_responses(batch, looked_for, rows) if looked_for else {}
+    fresh: Responses = {}
+    placed = []
+    for item, of_item in zip(items, keys, strict=True):
+        ids, is_new = [], False
+        for key, answer in zip(of_item, answers_of(item.record), strict=True):
+            response = have.get(key)
+            if response is None:
+                is_new = True
+                response = fresh.get(key)
+            if response is None:
+                made = new_response(batch, item.prompt_id, answer, key[1], rows)
+                rows.responses.append(made)
+                response = fresh[key] = made["id"]
+            ids.append(response)
+        placed.append(Placed(item, ids, is_new))
+    return placed
+
+
+def stored_responses(batch: ImportBatch, keys: set[ResponseKey], rows: Rows) -> Responses:
     found = Response.objects.filter(
-        prompt__in={key[0] for key in wanted},
+        prompt__in={key[0] for key in keys},
         origin=ResponseOrigin.IMPORTED,
-        content_hash__in={key[1] for key in wanted},
+        content_hash__in={key[1] for key in keys},
     )
     have: Responses = {}
     columns = ("id", "batch", "prompt", "content_hash", "imported_author", "index")
     for id, of_batch, prompt_id, digest, author, occurrence in found.values_list(*columns):
         key = (prompt_id, digest, author, occurrence)
-        have[key] = id
-        if of_batch != batch.pk and key in wanted:
-            rows.known_responses.append(id)
-    fresh = {key: new_response(batch, *wanted[key], digest=key[1]) for key in wanted if key not in have}
-    rows.responses += fresh.values()
-    return have | {key: row["id"] for key, row in fresh.items()}
+        have[key] = str(id)
+        if of_batch != batch.pk and key in keys:
+            rows.known_responses.append(str(id))
+    return have
 
 
-def new_response(batch: ImportBatch, prompt_id: UUID, answer: AnswerRecord, *, digest: str) -> Values:
-    return new_row(
-        Response,
-        project_id=batch.project_id,
-        prompt_id=prompt_id,
-        text=answer.text,
-        content_hash=digest,
-        origin=ResponseOrigin.IMPORTED.value,
-        imported_author=answer.author,
-        index=answer.occurrence,
-        batch_id=batch.pk,
-    )
+def new_response(batch: ImportBatch, prompt_id: UUID, answer: AnswerRecord, digest: str, rows: Rows) -> Values:
+    return {
+        "id": next(rows.ids),
+        "project_id": batch.project_id,
+        "prompt_id": prompt_id,
+        "text": answer.text,
+        "content_hash": digest,
+        "origin": IMPORTED,
+        "imported_author": answer.author,
+        "index": answer.occurrence,
+        "batch_id": batch.pk,
+        "created_at": rows.made_at,
+    }
 
 
 def response_key(item: Item[Any], answer: AnswerRecord) -> ResponseKey:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
 from typing import IO, Any
 
 from django.db import transaction
@@ -46,6 +46,8 @@ from annotation.services.import_clearing import clear_ended_imports
 from annotation.services.imported_answers import AnswersImporter
 from annotation.services.imported_labels import Item, LabelImporter, Outcome
 from annotation.services.prompts import prompts_add
+from annotation.services.store_pace import gentle_store
+from annotation.spool import Block, Spool
 from annotation.staging import forget, verified
 
 CHUNK = 1000  # records a transaction
@@ -119,14 +121,16 @@ class ImportJob:
 
     def run(self) -> None:
         path = verified(self.batch.sha256, self.tick)
-        with path.open("rb") as file:
+        with path.open("rb") as file, closing(Spool()) as spool, gentle_store():
             if self.batch.phase != ImportPhase.WRITE:
-                self.check(file)
+                self.check(file, spool)
                 if self.batch.rejected_count and not self.batch.accept_bad_lines:
                     self.refuse()
                     return
                 self.begin_writing()
-            self.write(file)
+            else:
+                spool.drop()
+            self.write(spool.blocks() if spool.is_whole else self.blocks(file))
         if self.batch.rejected_count and not self.batch.accept_bad_lines:
             self.refuse()
         else:
@@ -134,16 +138,27 @@ class ImportJob:
 
     # --- The two passes --------------------------------------------------------------------------
 
-    def check(self, file: IO[bytes]) -> None:
-        """Read every row and name those that can't come in; nothing else is written."""
+    def check(self, file: IO[bytes], spool: Spool) -> None:
+        """Read every row and name those that can't come in; nothing else is written to the tables."""
+        if self.batch.position:
+            spool.drop()  # another attempt read what stands before
         bad: list[ImportRejection] = []
-        reader, read = self.reader(file), 0
+        good: list[tuple[int, Record]] = []
+        reader, read, spooled = self.reader(file), 0, 0
         for _number, results in reader:
-            read += 1
-            bad += [self.rejection(line, problem) for line, record, problem in results if record is None]
+            read, spooled = read + 1, spooled + 1
+            for line, record, problem in results:
+                if record is None:
+                    bad.append(self.rejection(line, problem))
+                else:
+                    good.append((line, record))
+            if len(good) >= CHUNK:
+                spool.add((spooled, reader.bytes_read(file), good))
+                good, spooled = [], 0
             if read >= CHECKED or len(bad) >= CHUNK or self.is_due():
                 self.keep(file, reader, read, bad)
                 bad, read = [], 0
+        spool.add((spooled, reader.bytes_read(file), good))
         self.keep(file, reader, read, bad)
         if not self.batch.position:
             raise ImportProblem(_("The file has no rows."))
@@ -158,18 +173,23 @@ class ImportJob:
             phase_at=timezone.now(),
         )
 
-    def write(self, file: IO[bytes]) -> None:
-        reader = self.reader(file)
+    def write(self, blocks: Iterable[Block]) -> None:
         writer = Writer(self.batch)
+        for read, bytes_read, good in blocks:
+            self.keep_written(read, bytes_read, writer, good)
+
+    def blocks(self, file: IO[bytes]) -> Iterator[Block]:
+        """The file's records from where the writing is, as the check would have kept them."""
+        reader = self.reader(file)
         good: list[tuple[int, Record]] = []
         read = 0
         for _number, results in reader:
             read += 1
             good += [(line, record) for line, record, _problem in results if record is not None]
             if len(good) >= CHUNK:
-                self.keep_written(file, reader, read, writer, good)
+                yield read, reader.bytes_read(file), good
                 good, read = [], 0
-        self.keep_written(file, reader, read, writer, good)
+        yield read, reader.bytes_read(file), good
 
     def reader(self, file: IO[bytes]) -> ImportReader:
         return ImportReader(self.batch, file, skip=self.batch.position, tick=self.tick)
@@ -194,9 +214,7 @@ class ImportJob:
             )
         self.after_step()
 
-    def keep_written(
-        self, file: IO[bytes], reader: ImportReader, read: int, writer: Writer, good: list[tuple[int, Record]]
-    ) -> None:
+    def keep_written(self, read: int, bytes_read: int, writer: Writer, good: list[tuple[int, Record]]) -> None:
         with transaction.atomic():
             Project.objects.select_for_update(no_key=True).get(pk=self.batch.project_id)
             outcome = writer.add(good)
@@ -204,7 +222,7 @@ class ImportJob:
             ImportRejection.objects.bulk_create(bad, batch_size=2000)
             self.hold(
                 position=self.batch.position + read,
-                position_bytes=reader.bytes_read(file),
+                position_bytes=bytes_read,
                 added=self.batch.added + outcome.added,
                 known=self.batch.known + outcome.known,
                 lost_count=0,
@@ -301,7 +319,7 @@ class Writer:
         if self.batch.kind == "prompts":
             return Outcome(report.added, report.known, refused)
         items: list[Item[Any]] = [
-            Item(line, prompt_id, record)
+            Item(line, prompt_id, record, prompt_id in report.made)
             for (line, record), prompt_id in zip(good, report.prompt_ids, strict=True)
             if prompt_id is not None and not isinstance(record, PromptRecord)
         ]

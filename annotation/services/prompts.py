@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -18,9 +18,11 @@ from django.utils.translation import gettext as _
 from annotation.conversations import ConversationProblem, Message, clean_messages, clean_text, content_hash
 from annotation.errors import PlackettError
 from annotation.fields import Category
+from annotation.ids import uuid7
 from annotation.models import ImportBatch, Membership, Pool, Project, Prompt, PromptSource, Task, TaskState
 from annotation.services import audit
 from annotation.services.audit import Actor
+from annotation.services.bulk_rows import Values, insert_rows
 from annotation.splits import split_of
 
 CHUNK = 1000
@@ -69,6 +71,8 @@ class AddReport:
     known: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     prompt_ids: list[UUID | None] = field(default_factory=list)
+    made: set[UUID] = field(default_factory=set)
+    """Those that were not there before: nothing in any table speaks of them yet."""
 
 
 @transaction.atomic
@@ -110,52 +114,64 @@ def add_chunk(
     batch: ImportBatch | None,
     report: AddReport,
 ) -> None:
-    made: list[Prompt | None] = []
+    made: list[Values | None] = []
     for number, row in chunk:
         try:
-            made.append(prompt_of_row(project, row, pool, source, batch))
+            made.append(prompt_values(project, row, pool, source, batch))
         except (ConversationProblem, PromptError) as problem:
             made.append(None)
             report.rejected.append(Rejected(row.line or number, problem.message))
-    prompts = [prompt for prompt in made if prompt is not None]
-    by_hash, by_source = known_prompts(project, prompts)
-    fresh: dict[str, Prompt] = {}
+    by_hash, by_source = known_prompts(project, [prompt for prompt in made if prompt is not None])
+    fresh: dict[str, Values] = {}
     revived: set[UUID] = set()
     for (number, row), prompt in zip(chunk, made, strict=True):
         if prompt is None:
             report.prompt_ids.append(None)
             continue
-        known = by_hash.get(prompt.content_hash) or fresh.get(prompt.content_hash)
-        if known is not None:
+        digest, source_key = prompt["content_hash"], (prompt["source_name"], prompt["source_id"])
+        if digest in fresh:
+            report.known += 1
+            report.prompt_ids.append(fresh[digest]["id"])
+        elif known := by_hash.get(digest):
             if known.pk not in revived and was_hidden(known, batch):
                 revived.add(known.pk)
                 report.added += 1
             else:
                 report.known += 1
             report.prompt_ids.append(known.pk)
-        elif prompt.source_id and (prompt.source_name, prompt.source_id) in by_source:
-            taken = f"a prompt with the id {prompt.source_id} is here already, with another text; change the id"
+        elif prompt["source_id"] and source_key in by_source:
+            taken = f"a prompt with the id {prompt['source_id']} is here already, with another text; change the id"
             report.rejected.append(Rejected(row.line or number, taken))
             report.prompt_ids.append(None)
         else:
-            fresh[prompt.content_hash] = prompt
-            if prompt.source_id:
-                by_source.add((prompt.source_name, prompt.source_id))
-            report.prompt_ids.append(prompt.pk)
+            fresh[digest] = prompt
+            if prompt["source_id"]:
+                by_source.add(source_key)
+            report.prompt_ids.append(prompt["id"])
     revive(revived, batch)
     insert_fresh(project, list(fresh.values()), report)
 
 
-def insert_fresh(project: Project, prompts: list[Prompt], report: AddReport) -> None:
+def insert_fresh(project: Project, prompts: list[Values], report: AddReport) -> None:
     """Insert, and where another process inserted the same text meanwhile, take its row for ours."""
-    Prompt.objects.bulk_create(prompts, ignore_conflicts=True)
-    stored = dict(
-        Prompt.objects.filter(
-            project=project, content_hash__in=[prompt.content_hash for prompt in prompts]
-        ).values_list("content_hash", "pk")
-    )
+    try:
+        with transaction.atomic():
+            insert_rows(Prompt, prompts)
+    except IntegrityError:
+        insert_or_take(project, prompts, report)
+    else:
+        report.added += len(prompts)
+        report.made.update(prompt["id"] for prompt in prompts)
+
+
+def insert_or_take(project: Project, prompts: list[Values], report: AddReport) -> None:
+    Prompt.objects.bulk_create([Prompt(**prompt) for prompt in prompts], ignore_conflicts=True)
+    hashes = [prompt["content_hash"] for prompt in prompts]
+    stored = dict(Prompt.objects.filter(project=project, content_hash__in=hashes).values_list("content_hash", "pk"))
     replaced = {
-        prompt.pk: stored.get(prompt.content_hash) for prompt in prompts if stored.get(prompt.content_hash) != prompt.pk
+        prompt["id"]: stored.get(prompt["content_hash"])
+        for prompt in prompts
+        if stored.get(prompt["content_hash"]) != prompt["id"]
     }
     report.added += len(prompts) - len(replaced)
     report.known += len(replaced)
@@ -163,14 +179,15 @@ def insert_fresh(project: Project, prompts: list[Prompt], report: AddReport) -> 
         report.prompt_ids[:] = [replaced.get(key, key) if key else None for key in report.prompt_ids]
 
 
-def known_prompts(project: Project, prompts: list[Prompt]) -> tuple[dict[str, Prompt], set[tuple[str, str]]]:
+def known_prompts(project: Project, prompts: list[Values]) -> tuple[dict[str, Prompt], set[tuple[str, str]]]:
     """Return the stored prompts by hash, and the sources' ids that are taken."""
     here = Prompt.objects.filter(project=project).select_related("batch")
-    by_hash = {found.content_hash: found for found in here.filter(content_hash__in=[p.content_hash for p in prompts])}
+    hashes = [prompt["content_hash"] for prompt in prompts]
+    by_hash = {found.content_hash: found for found in here.filter(content_hash__in=hashes)}
     ids: dict[str, list[str]] = {}
     for prompt in prompts:
-        if prompt.source_id:
-            ids.setdefault(prompt.source_name, []).append(prompt.source_id)
+        if prompt["source_id"]:
+            ids.setdefault(prompt["source_name"], []).append(prompt["source_id"])
     condition = Q()
     for name, source_ids in ids.items():
         condition |= Q(source_name=name, source_id__in=source_ids)
@@ -194,32 +211,40 @@ def revive(prompt_ids: set[UUID], batch: ImportBatch | None) -> None:
 
 
 def prompt_of_row(project: Project, row: PromptRow, pool: str, source: str, batch: ImportBatch | None) -> Prompt:
+    prompt = Prompt(**prompt_values(project, row, pool, source, batch))
+    prompt.project, prompt.batch, prompt.author = project, batch, row.author
+    return prompt
+
+
+def prompt_values(project: Project, row: PromptRow, pool: str, source: str, batch: ImportBatch | None) -> Values:
+    """A new prompt's columns. Raises ConversationProblem or PromptError."""
     if not row.is_clean:
         row = cleaned(row, pool)
     messages: list[Message] = row.messages
     digest = content_hash(messages)
     group = row.group or digest
-    return Prompt(
-        project=project,
-        messages=messages,
-        source=source,
-        source_name=row.source_name,
-        source_id=row.source_id,
-        group=group,
-        split=split_of(
+    return {
+        "id": uuid7(),
+        "project_id": project.pk,
+        "messages": messages,
+        "source": source,
+        "source_name": row.source_name,
+        "source_id": row.source_id,
+        "group": group,
+        "split": split_of(
             group,
             project.split_salt,
             validation_percent=project.validation_percent,
             test_percent=project.test_percent,
         ),
-        pool=row.pool or pool,
-        category=row.category,
-        language=row.language,
-        content_hash=digest,
-        batch=batch,
-        withdrawn_at=timezone.now() if batch is not None else None,
-        author=row.author,
-    )
+        "pool": row.pool or pool,
+        "category": row.category,
+        "language": row.language,
+        "content_hash": digest,
+        "batch_id": batch.pk if batch is not None else None,
+        "withdrawn_at": timezone.now() if batch is not None else None,
+        "author_id": row.author.pk if row.author is not None else None,
+    }
 
 
 def cleaned(row: PromptRow, pool: str) -> PromptRow:

@@ -153,7 +153,7 @@ def check_group(project: Project, group: Sequence[Response]) -> None:
             raise TaskError(_("A group holds answers to different prompts; each group must answer one prompt."))
 
 
-def group_key(response_ids: Iterable[UUID]) -> str:
+def group_key(response_ids: Iterable[UUID | str]) -> str:
     """Return the hash that names a set of answers, in whatever order they come."""
     return sha256(",".join(sorted(str(key) for key in response_ids)).encode()).hexdigest()
 

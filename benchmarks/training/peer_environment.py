@@ -32,6 +32,7 @@ class NoPeer(RuntimeError):
 
 def peer_python(cache: Path, peer: Peer = TRL) -> Path:
     """The interpreter of the peer's environment, made if it is not there. Raises NoPeer: a sentence with the fix."""
+    cache.mkdir(parents=True, exist_ok=True)
     venv = cache / f"peer-{fingerprint(peer.requirements)}"
     python = venv / "bin" / "python"
     if (venv / "complete").exists() and bootstrap.works(venv):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib.auth.decorators import login_required
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET
@@ -83,7 +83,7 @@ def found_labels(access: ProjectAccess, kind: str, chosen: dict[str, str]) -> Qu
     if "text" in chosen:
         found = found.filter(prompt__in=prompts_list(access.project, text=chosen["text"], withdrawn=None).values("pk"))
     if "flag" in chosen:
-        flagged = RankedResponse.objects.filter(flags__icontains=f'"{chosen["flag"]}"')
+        flagged = RankedResponse.objects.filter(~Q(flags=[]), flags__icontains=f'"{chosen["flag"]}"')
         found = found.filter(pk__in=flagged.values("ranking"))
     return found.select_related("response") if kind == "demonstrations" else found
 

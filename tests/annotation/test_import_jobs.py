@@ -411,3 +411,36 @@ def test_kill_9_of_the_process_loses_no_row_and_doubles_none(
     assert (batch.state, batch.added, batch.known, batch.attempt) == ("succeeded", count, 0, 2)
     assert Prompt.objects.filter(withdrawn_at=None).count() == count
     wait_for(lambda: not staged_path(batch.sha256).exists(), what="the staged file to go")
+
+
+# --- Between the two passes --------------------------------------------------------------------------
+
+
+def test_what_the_check_read_is_written_without_reading_the_file_again(project: Project) -> None:
+    batch = queued(project, "rankings", *(judged(number) for number in range(8)), "{", accept_bad_lines=True)
+
+    def tell(now: ImportBatch) -> None:
+        if now.phase == "write" and not now.position:
+            staged_path(now.sha256).write_bytes(b"")
+
+    importing.import_run(fence=claim(), tell=tell)
+    batch.refresh_from_db()
+    assert (batch.state, batch.added, batch.rejected_count, batch.position) == ("succeeded", 8, 1, 9)
+
+
+def test_a_file_that_says_too_much_to_be_kept_is_read_twice(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annotation.spool.MOST_BYTES", 500)
+    batch = queued(project, "rankings", *(judged(number) for number in range(8)))
+    importing.import_run(fence=claim())
+    batch.refresh_from_db()
+    assert (batch.state, batch.added, batch.position) == ("succeeded", 8, 8)
+
+
+def test_nothing_lies_in_the_file_store_between_the_passes_that_a_killed_process_would_leave(project: Project) -> None:
+    batch = queued(project, "prompts", *({"prompt": f"Q{number}"} for number in range(8)))
+    seen_aside: list[list[Path]] = []
+    importing.import_run(
+        fence=claim(), tell=lambda now: seen_aside.append(list((staged_path("x").parent.parent / "aside").iterdir()))
+    )
+    batch.refresh_from_db()
+    assert batch.state == "succeeded" and len(seen_aside) > 3 and not any(seen_aside)

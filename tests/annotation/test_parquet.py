@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -86,8 +87,8 @@ def test_bytes_that_are_no_text_get_a_sentence() -> None:
 
 
 def test_a_column_that_unpacks_without_end_is_stopped() -> None:
-    text = "x" * 1_000_000
-    table = pa.table({"prompt": pa.array([text] * 400).dictionary_encode()})
+    text = "x" * 100_000
+    table = pa.table({"prompt": pa.array([text] * 2000).dictionary_encode()})
     file = io.BytesIO()
     pq.write_table(table, file, compression="zstd")
     file.seek(0)
@@ -106,3 +107,18 @@ def test_whatever_is_changed_in_a_file_it_is_rows_or_a_sentence(whole: bytes, pl
             assert line.row is not None or line.problem
     except ImportProblem as problem:
         assert problem.message.endswith(".")
+
+
+def test_a_page_that_takes_much_memory_is_refused_and_a_row_group_of_any_size_is_not() -> None:
+    texts = [f"a text of the row {number}, " * 400 for number in range(16_000)]  # 150 MB, and packs to nearly nothing
+    rows = pa.table({"prompt": texts})
+    one_page = io.BytesIO()
+    pq.write_table(rows, one_page, use_dictionary=False, data_page_size=1 << 30, row_group_size=16_000)
+    one_page.seek(0)
+    with pytest.raises(ImportProblem, match="more memory than is given"):
+        read(one_page)
+    one_group = io.BytesIO()
+    pq.write_table(rows, one_group, use_dictionary=False, row_group_size=16_000)
+    one_group.seek(0)
+    lines = read_lines(one_group, "x.parquet")
+    assert sum(1 for _line in islice(lines, 2000)) == 2000

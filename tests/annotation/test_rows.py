@@ -13,9 +13,20 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotation.models import Assignment, Demonstration, Membership, Project, Ranking, Task
+from annotation.models import Assignment, Demonstration, Membership, Project, Prompt, Ranking, Task
 from annotation.selectors.labels import label_counts
-from annotation.selectors.rows import QueryProblem, demonstration_rows, prompt_rows, query_of, ranking_rows
+from annotation.selectors.rows import (
+    QueryProblem,
+    demonstration_row,
+    demonstration_rows,
+    demonstrations_with_all,
+    prompt_row,
+    prompt_rows,
+    query_of,
+    ranking_row,
+    ranking_rows,
+    rankings_with_all,
+)
 from annotation.services.accounts import simulated_labeler
 from annotation.services.labels import RankedItem, demonstration_submit, ranking_submit
 from tests.factories import (
@@ -75,6 +86,16 @@ def test_a_demonstration_row(project: Project, alice: Membership) -> None:
         "split": "train",
         "pool": "sft",
     }
+
+
+def test_rows_that_are_read_by_columns_are_those_of_the_objects(project: Project, alice: Membership) -> None:
+    """A page of the API has the objects, a snapshot reads a million; both say the same."""
+    TaskFactory(prompt__project=project)
+    RankingTaskFactory(prompt__project=project)
+    write(alice), rank(alice)
+    assert list(ranking_rows(project)) == [ranking_row(label) for label in rankings_with_all(project)]
+    assert list(demonstration_rows(project)) == [demonstration_row(label) for label in demonstrations_with_all(project)]
+    assert list(prompt_rows(project)) == [prompt_row(prompt) for prompt in Prompt.objects.order_by("id")]
 
 
 def test_a_ranking_row(project: Project, alice: Membership, bob: Membership) -> None:
@@ -242,5 +263,5 @@ def test_queries_do_not_grow_with_the_rows(project: Project, alice: Membership, 
     few = queries()
     for _ in range(6):
         label()
-    assert queries() == few <= 2
+    assert queries() == few <= 3  # the labels, the answers of a chunk of rankings, and each form once
     assert label_counts(project) == {"demonstrations": {"human": 7}, "rankings": {"human": 7}}

@@ -28,7 +28,7 @@ from training.errors import SnapshotError
 from training.exports import TARGETS, Tally, Target, write_all
 from training.leaks import rows_in
 from training.models import Job, JobKind, LeakCheck, LeakState, Snapshot, SnapshotKind
-from training.packing import CONTAINERS, TABLES, shaped_row, write_file
+from training.packing import CONTAINERS, TABLES, row_shape, write_file
 from training.recipes import Recipe, recipes_for
 from training.services.facts import facts_for
 from training.services.jobs import job_create, source_of
@@ -209,7 +209,7 @@ def write_split(
     columns = target.columns_for(order.ties)
     rows = write_all(target, progress.counted(rows_in(source)), order.ties, tally)
     if not order.split and columns is not None and order.container not in TABLES:
-        rows = (shaped_row(row, columns) for row in rows)  # `datasets` wants one shape in all files of a folder
+        rows = map(row_shape(columns), rows)  # `datasets` wants one shape in all files of a folder
     counted.unlink(missing_ok=True)
     write_file(part, rows, order.container, columns)
     counted.write_text(canonical_json({"rows": tally.rows, "written": tally.written, "left_out": dict(tally.left_out)}))

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
@@ -23,6 +23,7 @@ from annotation.rankings import TIES
 from annotation.selectors.rows import demonstration_rows, prompt_rows, query_of, ranking_rows
 from annotation.services import audit
 from annotation.services.audit import Actor, account_of
+from annotation.services.bulk_rows import insert_rows
 from training import files
 from training.canonical import canonical_json
 from training.documents import VALIDATION_PERCENT, Document, corpus_rows, documents_of
@@ -69,6 +70,9 @@ class Written:
     left_out: int = 0
     """Rows that leaked and were taken out of train."""
     manifest: dict[str, Any] = field(default_factory=dict)
+    targets: dict[str, files.HashedFile] = field(default_factory=dict)
+    ids: dict[str, bytearray] = field(default_factory=dict)
+    """The rows' ids by their files, 16 bytes each, so that no file is read again for them."""
 
     @property
     def sha256(self) -> str:
@@ -234,14 +238,20 @@ def write_aside(kind: str, query: dict[str, Any], rows: Iterator[Mapping[str, An
 def write_files(written: Written, rows: Iterable[Row], query: Mapping[str, Any]) -> None:
     held_out = frozenset(query.get("held_out_labelers") or ())
     written.counts = dict.fromkeys(splits_of(query), 0)
+    written.ids = {split: bytearray() for split in written.counts}
     with ExitStack() as stack:
-        targets: dict[str, BinaryIO] = {
-            split: stack.enter_context((written.folder / f"{split}.jsonl").open("wb")) for split in written.counts
+        written.targets = {
+            split: stack.enter_context(files.HashedFile(written.folder / f"{split}.jsonl")) for split in written.counts
         }
         for row in rows:
             split = file_of(row, held_out)
-            targets[split].write(canonical_json(row).encode() + b"\n")
+            written.targets[split].write(canonical_json(row).encode() + b"\n")
+            written.ids[split] += id_bytes(row)
             written.counts[split] += 1
+
+
+def id_bytes(row: Row) -> bytes:
+    return bytes.fromhex(row["id"].replace("-", ""))
 
 
 def leave_out_leaks(written: Written) -> None:
@@ -249,16 +259,19 @@ def leave_out_leaks(written: Written) -> None:
     train, kept = written.folder / f"{TRAIN}.jsonl", written.folder / "kept"
     scratch = files.fresh_folder()
     held_out = {split: rows_in(written.folder / f"{split}.jsonl") for split in SPLITS if split != TRAIN}
+    written.ids[TRAIN].clear()
     try:
-        with kept.open("wb") as target:
+        with files.HashedFile(kept) as target:
             for row, leaks, _leak in verdicts(rows_in(train), held_out, scratch / "bands"):
                 if leaks:
                     written.left_out += 1
                 else:
                     target.write(canonical_json(row).encode() + b"\n")
+                    written.ids[TRAIN] += id_bytes(row)
     finally:
         files.remove(scratch)
     kept.replace(train)
+    written.targets[TRAIN] = target
     written.counts[TRAIN] -= written.left_out
 
 
@@ -279,8 +292,8 @@ def file_of(row: Row, held_out: frozenset[str] = frozenset()) -> str:
 
 
 def describe(written: Written, split: str) -> dict[str, Any]:
-    path = written.folder / f"{split}.jsonl"
-    return {"rows": written.counts[split], "bytes": path.stat().st_size, "sha256": files.file_hash(path)}
+    file = written.targets[split]
+    return {"rows": written.counts[split], "bytes": file.size, "sha256": file.sha256}
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
@@ -303,7 +316,8 @@ def keep_rows(project: Project, kind: str, written: Written, *, name: str, by: A
         if known.erased_at:
             raise SnapshotError(_("These very rows were frozen as %(snapshot)s and erased.") % {"snapshot": known.name})
         return known
-    sha256 = files.folder_hash(written.folder)
+    known_hashes = {name: entry["sha256"] for name, entry in written.manifest["files"].items()}
+    sha256 = files.folder_hash(written.folder, known_hashes)
     snapshot = Snapshot.objects.create(
         project=project,
         kind=kind,
@@ -316,18 +330,19 @@ def keep_rows(project: Project, kind: str, written: Written, *, name: str, by: A
         created_by=account_of(by),
     )
     if kind in LABELS:
-        name_labels(snapshot)
+        name_labels(snapshot, written.ids.values())
     check_create(snapshot)
     audit.record(project=project, by=by, verb="snapshot.build", target=snapshot, kind=kind, counts=written.counts)
     return snapshot
 
 
-def name_labels(snapshot: Snapshot) -> None:
-    """A row for each label that was frozen, a chunk in memory at a time."""
-    folder = files.path_of(snapshot.artifact)
-    ids = (row["id"] for name in snapshot.manifest["files"] for row in rows_in(folder / name))
-    while chunk := list(islice(ids, CHUNK)):
-        SnapshotLabel.objects.bulk_create(SnapshotLabel(snapshot=snapshot, label_id=label_id) for label_id in chunk)
+def name_labels(snapshot: Snapshot, ids: Iterable[bytearray]) -> None:
+    """A row for each label that was frozen, a chunk of rows in memory at a time."""
+    for of_file in ids:
+        for start in range(0, len(of_file), 16 * CHUNK):
+            chunk = of_file[start : start + 16 * CHUNK].hex()
+            keys = (chunk[at : at + 32] for at in range(0, len(chunk), 32))
+            insert_rows(SnapshotLabel, [{"snapshot_id": snapshot.pk, "label_id": key} for key in keys])
 
 
 def free_name(project: Project, kind: str) -> str:

@@ -2,6 +2,8 @@
 
     <FILES_DIR>/imports/<sha256>
 
+Where the installation has an object store, they are kept there, and the file here is a copy.
+
 A staged file is removed when its import is over, or nobody started it for a while: it may hold what people wrote.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import IO
@@ -18,7 +21,9 @@ from uuid import uuid4
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from annotation import store
 from annotation.errors import ImportProblem
+from annotation.store import FileStoreError, StoreAway
 
 BLOCK = 1 << 20
 
@@ -27,8 +32,20 @@ def folder() -> Path:
     return Path(settings.FILES_DIR) / "imports"
 
 
+def key_of(digest: str) -> str:
+    return f"imports/{digest}"
+
+
 def staged_path(digest: str) -> Path:
-    return folder() / digest
+    """Where it lies, fetched first where another host took it; a path that leads nowhere if it is no longer kept.
+
+    Raises StoreAway.
+    """
+    path = folder() / digest
+    if store.is_remote() and not path.exists():
+        with suppress(FileStoreError):
+            store.fetch(key_of(digest), digest, path)
+    return path
 
 
 def stage(blocks: Iterable[bytes], limit: int | None = None) -> tuple[str, int]:
@@ -55,7 +72,8 @@ def stage(blocks: Iterable[bytes], limit: int | None = None) -> tuple[str, int]:
                 copy.write(block)
             copy.flush()
             os.fsync(copy.fileno())
-        final = staged_path(digest.hexdigest())
+        store.put(key_of(digest.hexdigest()), aside, digest.hexdigest())
+        final = folder() / digest.hexdigest()
         final.parent.mkdir(parents=True, exist_ok=True)
         aside.replace(final)
     finally:
@@ -101,11 +119,17 @@ def verified(digest: str, tick: Callable[[], object] = lambda: None) -> Path:
 
 
 def forget(digest: str) -> None:
-    staged_path(digest).unlink(missing_ok=True)
+    (folder() / digest).unlink(missing_ok=True)
+    if store.is_remote():
+        with suppress(StoreAway):  # `forget_older` comes by again
+            store.remove(key_of(digest))
 
 
 def forget_older(seconds: float, needed: set[str]) -> None:
     """Remove staged files that no import needs and that are older than this."""
+    if store.is_remote():
+        with suppress(StoreAway):
+            store.remove_older("imports", seconds, needed)
     for path in folder().glob("*"):
         try:
             if path.name not in needed and time.time() - path.stat().st_mtime > seconds:

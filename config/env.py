@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import os
+import re
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,47 @@ def env_url(name: str) -> str:
     if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
         raise BadSetting(name, f"is {value!r}, which is no web address", "Set it to https://labels.example.org, say.")
     return value
+
+
+def env_store(name: str) -> dict[str, Any] | None:
+    """The object store of `s3://bucket/prefix?endpoint=https://host&region=...`, as an entry of STORAGES.
+
+    Who may use it never stands in the address, which people copy about: that is in AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN).
+    """
+    value = env_str(name)
+    if not value:
+        return None
+    example = "s3://BUCKET/PREFIX?endpoint=https://s3.example.org"
+    parts = urlsplit(value)
+    if parts.scheme != "s3" or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc):
+        problem = "holds a password" if "@" in parts.netloc else "is no address of an S3 bucket"
+        raise BadSetting(name, problem, f"Set it to {example}, say; keys are in AWS_ACCESS_KEY_ID.")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    endpoint = urlsplit(query.get("endpoint", "https://"))
+    if unknown := sorted(set(query) - {"endpoint", "region"}):
+        raise BadSetting(name, f"has {unknown[0]!r}", f"It takes endpoint and region: {example}.")
+    if (
+        endpoint.scheme not in {"http", "https"}
+        or "@" in endpoint.netloc
+        or ("endpoint" in query and not endpoint.netloc)
+    ):
+        raise BadSetting(name, "has an endpoint that is no web address", f"Set it to {example}, say.")
+    keys = {"access_key": env_str("AWS_ACCESS_KEY_ID"), "secret_key": env_str("AWS_SECRET_ACCESS_KEY")}
+    if not all(keys.values()):
+        raise BadSetting(name, "is set without keys", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY too.")
+    if not all(importlib.util.find_spec(module) for module in ("storages", "boto3")):
+        raise BadSetting(name, "needs packages that are not here", "Run pip install -r requirements-s3.txt.")
+    options = {
+        **keys,
+        "security_token": env_str("AWS_SESSION_TOKEN") or None,
+        "bucket_name": parts.netloc,
+        "location": parts.path.strip("/"),
+        "endpoint_url": query.get("endpoint") or None,
+        "region_name": query.get("region") or "us-east-1",
+        "path_style": "endpoint" in query,
+    }
+    return {"BACKEND": "annotation.s3.ObjectStore", "OPTIONS": options}
 
 
 def env_email(name: str, *, needed_by: str) -> str:

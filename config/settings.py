@@ -21,6 +21,7 @@ from config.env import (
     env_networks,
     env_path,
     env_seconds_by_name,
+    env_store,
     env_str,
     env_url,
     postgresql_database,
@@ -30,6 +31,9 @@ from config.env import (
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = env_path("PLACKETT_DATA", BASE_DIR / "data")
 FILES_DIR = env_path("PLACKETT_FILES", DATA_DIR / "files")  # artifacts: snapshots, checkpoints, models
+# With an object store, that folder is this host's own: what runs here now, and copies of what was used lately.
+STORE = env_store("STORE_URL")
+STORE_CACHE_BYTES = env_int("STORE_CACHE_GB", default=100, minimum=1, maximum=1_000_000) << 30
 MODELS_DIR = env_path("MODELS_DIR", DATA_DIR / "models")  # Hugging Face folders that an admin may register
 
 PRODUCTION = bool(env_str("DATABASE_URL"))
@@ -142,7 +146,8 @@ STATIC_URL = "static/"
 STATIC_ROOT = env_path("STATIC_ROOT", BASE_DIR / "staticfiles") if PRODUCTION or env_str("STATIC_ROOT") else None
 WHITENOISE_USE_FINDERS = not PRODUCTION
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(FILES_DIR)}},
+    "default": STORE
+    or {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(FILES_DIR)}},
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
         if PRODUCTION

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.cast"]
+pytest_plugins = ["tests.cast", "tests.s3"]
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT_SECONDS = 120.0  # until a test gives up; what a test waits for, it waits for, however slow the machine

@@ -49,8 +49,11 @@ for name in ("DATABASE_URL", "REDIS_URL"):
 os.environ["PLACKETT_DATA"] = str(DATA)
 os.environ["SECRET_KEY"] = "the tests' own key, which signs nothing that lives on"
 os.environ["ALLOWED_HOSTS"] = "localhost,127.0.0.1,testserver"
-for name in ("PLACKETT_FILES", "MODELS_DIR", "DEBUG", "HTTPS"):
+for name in ("PLACKETT_FILES", "MODELS_DIR", "DEBUG", "HTTPS", "STORE_URL"):
     os.environ.pop(name, None)
+for name in ("STORE_URL", "PLACKETT_FILES"):  # for processes that a test of the object store starts
+    if value := os.environ.get(f"TEST_{name}"):
+        os.environ[name] = value
 
 from config.settings import *  # noqa: E402, F403
 from config.settings import CACHES, DATABASES, REDIS_URL, STORAGES  # noqa: E402

@@ -4,6 +4,9 @@
     <FILES_DIR>/runs/<run>/attempts/<n>/        one attempt's own room
     <FILES_DIR>/jobs/<job>/                     an export, until it expires
 
+Where the installation has an object store (`annotation.store`), that is where all of it is kept, under the same names;
+this folder is then the host's own, with the rooms of what runs here and copies of what was used lately.
+
 The hash of a folder is that of its sorted lines "<sha256>  <relative path>", the same as the core's, so either side
 can check what the other wrote.
 """
@@ -12,26 +15,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from django.conf import settings
 from django.utils.translation import gettext as _
 
-from annotation.errors import PlackettError
-from training.models import Artifact, ArtifactKind, Checkpoint
+from annotation import store
+from annotation.store import FileStoreError
+from training import cache
+from training.folders import fresh_folder, remove, root, size_of
+from training.models import Artifact, ArtifactKind, Checkpoint, Removal
 
 ASIDE_SECONDS = 24 * 3600.0
 
-
-class FileStoreError(PlackettError):
-    """A file that is missing, or is not what its hash says."""
-
-
-def root() -> Path:
-    return Path(settings.FILES_DIR)
+__all__ = ["FileStoreError", "fresh_folder", "remove", "root", "size_of"]
 
 
 def file_hash(path: Path) -> str:
@@ -49,15 +47,29 @@ def sha256_of(path: Path) -> str:
     return folder_hash(path) if path.is_dir() else file_hash(path)
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size
-
-
-def path_of(artifact: Artifact) -> Path:
+def place_of(artifact: Artifact) -> Path:
+    """Where it lies on this host, if it does."""
     return below(root(), artifact.storage_key)
+
+
+def path_of(artifact: Artifact, *, checked: bool = False) -> Path:
+    """Where it lies, to be read; fetched first where it is kept elsewhere. Raises FileStoreError, StoreAway."""
+    return present(artifact.storage_key, artifact.sha256, checked=checked)
+
+
+def present(key: str, sha256: str, *, checked: bool = False) -> Path:
+    """The path of what is kept under a key. `checked`: a copy that was damaged here since is fetched again."""
+    path = below(root(), key)
+    if not store.is_remote():
+        return path
+    if checked and path.exists() and sha256_of(path) != sha256:
+        remove(path)
+    if path.exists():
+        os.utime(path)  # used just now: see `training.cache`
+    else:
+        store.fetch(key, sha256, path)
+        cache.make_room()
+    return path
 
 
 def attempt_folder(run_id: UUID, attempt: int) -> Path:
@@ -77,18 +89,25 @@ def checkpoint_path(checkpoint: Checkpoint) -> Path:
     return attempt_folder(checkpoint.run_id, checkpoint.attempt) / "checkpoints" / f"step_{checkpoint.step:08d}"
 
 
+def key_of(path: Path) -> str:
+    return path.relative_to(root()).as_posix()
+
+
+def final_key(kind: ArtifactKind, sha256: str, suffix: str) -> str:
+    return f"{kind.value}/{sha256}{suffix}"
+
+
+def send(path: Path, kind: ArtifactKind, sha256: str) -> None:
+    """Bring it into the object store, where there is one; before the transaction that publishes it, since it may take
+    a while. Raises FileStoreError, StoreAway."""
+    store.put(final_key(kind, sha256, path.suffix), path, sha256)
+
+
 def below(folder: Path, relative: str) -> Path:
     """The path of `relative` below `folder`. Raises FileStoreError for one that leaves it."""
     path = (folder / relative).resolve()
     if not path.is_relative_to(folder.resolve()) or "\x00" in relative:
         raise FileStoreError(_("The path %(relative)s leaves its folder.") % {"relative": repr(relative)})
-    return path
-
-
-def fresh_folder() -> Path:
-    """An empty folder on the store's own disk, to write aside in."""
-    path = root() / "aside" / uuid4().hex
-    path.mkdir(parents=True)
     return path
 
 
@@ -108,8 +127,10 @@ def publish(*, path: Path, kind: ArtifactKind, sha256: str) -> Artifact:
     Publishing the same bytes twice keeps the first copy. Call it inside the transaction that makes the row's owner:
     files without a row are litter, a row without files would be a loss.
     """
-    key = f"{kind.value}/{sha256}{path.suffix}"
+    key = final_key(kind, sha256, path.suffix)
     final = root() / key
+    if store.is_remote():
+        keep_in_store(key, path if path.exists() else final, sha256)
     if final.exists() and (not path.exists() or sha256_of(final) == sha256):
         remove(path)
     else:
@@ -123,6 +144,14 @@ def publish(*, path: Path, kind: ArtifactKind, sha256: str) -> Artifact:
         kind=kind.value, sha256=sha256, defaults={"size": size, "storage_key": key}
     )
     return artifact
+
+
+def keep_in_store(key: str, path: Path, sha256: str) -> None:
+    """Most often `send` has done it, and this is a look. The rows of a removal to come are locked first: whoever is
+    removing these very bytes, which someone else had before us, is done then."""
+    Removal.objects.filter(key=key).delete()
+    with store.impatient():
+        store.put(key, path, sha256)
 
 
 def move(path: Path, final: Path) -> None:
@@ -146,13 +175,6 @@ def verify(path: Path, sha256: str, what: str) -> None:
         raise FileStoreError(
             _("%(what)s was changed in the file store: its hash differs. Restore it from a backup.") % {"what": what}
         )
-
-
-def remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def sync_tree(path: Path) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
 
+from annotation import store
 from training import files
 from training.files import FileStoreError
 from training.inputs import SPLITS_READ, STAGE_INPUTS, VALIDATION
@@ -35,6 +38,8 @@ class Layout:
     resume: Checkpoint | None
     unusable: tuple[str, ...] = ()
     """Checkpoints that were passed over, and why."""
+    uses: tuple[Path, ...] = ()
+    """What must stay on this host while the attempt lasts."""
 
     @property
     def run_json(self) -> Path:
@@ -50,10 +55,14 @@ class Layout:
 
 
 def lay_out(run: Run) -> Layout:
-    """Make the attempt's folder and write run.json. Raises FileStoreError for an input that is gone or damaged."""
+    """Make the attempt's folder and write run.json. Raises FileStoreError for an input that is gone or damaged.
+
+    With an object store, this is where inputs and the checkpoint come to this host.
+    """
     folder = files.attempt_folder(run.pk, run.attempt)
     folder.mkdir(parents=True)
     resume, unusable = newest_checkpoint(run)
+    uses = [folder, *inputs_here(run)] + ([files.attempt_folder(run.pk, resume.attempt)] if resume else [])
     content = {
         "version": 1,
         "stage": run.stage,
@@ -65,9 +74,19 @@ def lay_out(run: Run) -> Layout:
         "numerics": run.numerics,
         "supervised": True,
     }
-    layout = Layout(folder, resume, tuple(unusable))
+    layout = Layout(folder, resume, tuple(unusable), tuple(uses))
     layout.run_json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return layout
+
+
+def inputs_here(run: Run) -> list[Path]:
+    """Where its inputs lie on this host, fetched where need be; a copy that was damaged since is fetched again."""
+    found = []
+    for item in run.inputs.select_related("snapshot__artifact", "model__artifact"):
+        source = item.model or item.snapshot
+        assert source is not None
+        found.append(files.path_of(source.artifact, checked=True))
+    return found
 
 
 def newest_checkpoint(run: Run) -> tuple[Checkpoint | None, list[str]]:
@@ -89,10 +108,16 @@ def newest_checkpoint(run: Run) -> tuple[Checkpoint | None, list[str]]:
 def problem_of(checkpoint: Checkpoint) -> str:
     """What is wrong with its files; empty where they are what their hash says."""
     try:
-        files.verify(files.checkpoint_path(checkpoint), checkpoint.artifact.sha256, "The checkpoint")
+        path, sha256 = files.checkpoint_path(checkpoint), checkpoint.artifact.sha256
+        if store.is_remote():
+            files.present(files.key_of(path), sha256, checked=True)
+        else:
+            files.verify(path, sha256, "The checkpoint")
     except FileStoreError as error:
         return error.message[:200]
     except OSError as error:
+        if error.errno == errno.ENOSPC:  # it could not be fetched: no fault of its own
+            raise
         return f"The checkpoint can't be read: {error.strerror}."[:200]
     return ""
 
@@ -176,6 +201,8 @@ class Core:
 
     process: subprocess.Popen[bytes]
     lifeline: int
+    closing: threading.Lock = field(default_factory=threading.Lock)
+    """The watch writes to the lifeline until after the core's end: never to a number that is someone else's by then."""
 
     @classmethod
     def start(cls, command: list[str], log: Path, environment: dict[str, str]) -> Core:
@@ -223,8 +250,9 @@ class Core:
 
     def keep_alive(self) -> None:
         """Tell it that the lease holds for another while; without that it ends by itself."""
-        with contextlib.suppress(OSError):
-            os.write(self.lifeline, b".")
+        with self.closing, contextlib.suppress(OSError):
+            if self.lifeline >= 0:
+                os.write(self.lifeline, b".")
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
@@ -238,8 +266,10 @@ class Core:
         """Kill what is left of it and wait, so that nothing keeps the device."""
         self.kill()
         self.process.wait()
-        with contextlib.suppress(OSError):
-            os.close(self.lifeline)
+        with self.closing:
+            if self.lifeline >= 0:
+                os.close(self.lifeline)
+            self.lifeline = -1
 
 
 def log_tail(path: Path, lines: int = 8) -> str:

@@ -20,7 +20,7 @@ class QueuedSerializer(serializers.Serializer):
     priority = serializers.IntegerField(source="run.priority")
     queued_at = serializers.DateTimeField(source="run.queued_at")
     why = serializers.CharField(
-        source="wait.code", help_text="no_worker, no_data, drained, busy, or starting: a worker takes it now"
+        source="wait.code", help_text="no_worker, no_store, no_data, drained, busy, or starting: a worker takes it now"
     )
     words = serializers.CharField(source="wait.words")
     stuck = serializers.BooleanField(source="wait.stuck", help_text="Nothing that goes on by itself ends the wait")

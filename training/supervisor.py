@@ -6,6 +6,7 @@ kills the core when the lease could have gone to someone else, whatever the data
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -17,13 +18,17 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import Error, connection
 
+from annotation import store
 from annotation.errors import PlackettError
+from annotation.store import StoreAway
+from training import cache
 from training.absence import is_away, raise_unless_away
 from training.events import Event, EventFile
 from training.files import FileStoreError
 from training.launcher import Core, Layout, lay_out, log_tail
 from training.memory import MemoryWatch, processor_seconds
 from training.models import Run, RunState
+from training.rlhf.config import best_metric
 from training.services.claims import (
     Fence,
     LeaseLost,
@@ -33,7 +38,8 @@ from training.services.claims import (
     run_state,
 )
 from training.services.publishing import run_cancelled, run_fail, run_succeed
-from training.services.recording import run_prune_checkpoints, run_record, run_say
+from training.services.recording import config_of, run_prune_checkpoints, run_record, run_say
+from training.uploads import Uploads
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +128,7 @@ class Attempted:
     watch: LeaseWatch
     stopping: threading.Event
     memory: MemoryWatch
+    uploads: Uploads
     batch: list[Event] = field(default_factory=list)
     finished: Event | None = None
     failed: Event | None = None
@@ -131,6 +138,10 @@ class Attempted:
     busy_at_last_word: float = 0.0
     hung: str = ""
     wrote_at: float = 0.0
+
+
+class Interrupted(Exception):
+    """Someone wants the run to stop while its worker waits for the file store."""
 
 
 def supervise(run: Run, *, stopping: threading.Event) -> None:
@@ -152,19 +163,70 @@ def supervise(run: Run, *, stopping: threading.Event) -> None:
 
 
 def attempt_run(run: Run, fence: Fence, watch: LeaseWatch, stopping: threading.Event) -> None:
-    layout = lay_out(run)
+    try:
+        with store.patient(look_out(watch, stopping), say_away(fence, watch)):
+            layout = lay_out(run)
+    except Interrupted:
+        persist(watch, lambda: run_hand_back(fence=fence, message="Stopped before it began."))
+        return
+    with cache.holding(layout.uses):
+        carry_out(run, fence, watch, stopping, layout)
+    cache.make_room()
+
+
+def look_out(watch: LeaseWatch, stopping: threading.Event, grace: float = 0.0) -> Callable[[], None]:
+    """What to look at while the file store is slow or away: the lease, and whether someone wants the run to stop.
+
+    `grace`: seconds that a pause or a shutdown leaves it; who cancels waits for nothing.
+    """
+    asked_at: list[float] = []
+
+    def look() -> None:
+        if watch.is_lost():
+            raise LeaseLost
+        if watch.state == RunState.CANCELLING:
+            raise Interrupted
+        if watch.state == RunState.PAUSING or stopping.is_set():
+            asked_at.append(time.monotonic())
+            if time.monotonic() - asked_at[0] >= grace:
+                raise Interrupted
+
+    return look
+
+
+def say_away(fence: Fence, watch: LeaseWatch) -> Callable[[str], None]:
+    def say(reason: str) -> None:
+        text = f"The file store does not answer ({reason}); the run waits for it."
+        persist(watch, partial(run_say, fence=fence, text=text, level="warning"))
+
+    return say
+
+
+def uploads_of(run: Run, watch: LeaseWatch) -> Uploads:
+    best = best_metric(run.stage, config_of(run)) if store.is_remote() else None
+    return Uploads(run.pk, run.attempt, best=best[1] if best else None, is_lost=watch.is_lost)
+
+
+def carry_out(run: Run, fence: Fence, watch: LeaseWatch, stopping: threading.Event, layout: Layout) -> None:
+    """The core's life, from its start to the end state that it amounts to."""
     for words in layout.unusable:
         persist(watch, partial(run_say, fence=fence, text=words, level="warning", problem="checkpoint"))
     core = Core.of(run, layout)
-    here = Attempted(fence, run.stage, layout, core, watch, stopping, MemoryWatch.of(core.process.pid))
+    uploads = uploads_of(run, watch)
+    here = Attempted(fence, run.stage, layout, core, watch, stopping, MemoryWatch.of(core.process.pid), uploads)
+    uploads.start()
     watch.extended = core.keep_alive
     Deadline(watch, core).start()
     give_connection_back()
     try:
-        exit_code = follow(here)
+        try:
+            exit_code = follow(here)
+        finally:
+            core.end()
+        settle(here)
+        conclude(here, exit_code)
     finally:
-        core.end()
-    conclude(here, exit_code)
+        uploads.end()
 
 
 def give_connection_back() -> None:
@@ -198,11 +260,29 @@ def hear(here: Attempted, events: list[Event]) -> None:
             here.finished = event
         elif event.kind == "failed":
             here.failed = event
-    here.batch += events
+    here.batch += here.uploads.keep_back(events) + here.uploads.arrived()
     if events:
         here.heard_at = time.monotonic()
         here.busy_at_last_word = processor_seconds(here.core.process.pid)
     here.memory.look()
+
+
+def settle(here: Attempted) -> None:
+    """Give checkpoints that are on their way the time that a stop has, so that any host can go on from them."""
+    began = time.monotonic()
+    while here.uploads.busy and not here.finished and here.watch.state != RunState.CANCELLING:
+        if here.watch.is_lost():
+            raise LeaseLost
+        if time.monotonic() - began >= settings.RUN_STOP_SECONDS:
+            steps = ", ".join(str(step) for step in here.uploads.late)
+            words = f"The checkpoint at step {steps} did not reach the file store in time; an earlier one is used."
+            here.batch.append(Event("note", {"message": words, "level": "warning"}))
+            break
+        hear(here, [])
+        write(here, patiently=True)
+        time.sleep(LOOK_SECONDS)
+    hear(here, [])
+    write(here, patiently=True)
 
 
 def write(here: Attempted, *, patiently: bool) -> None:
@@ -328,13 +408,20 @@ def publish(here: Attempted) -> None:
     """Publish the result; one that can't be is the run's failure, in words."""
     assert here.finished is not None
     fields = here.finished.fields
+    look = look_out(here.watch, here.stopping, grace=settings.RUN_STOP_SECONDS)
     try:
-        run_succeed(
-            fence=here.fence,
-            stage=here.stage,
-            sha256=str(fields.get("sha256") or ""),
-            result=fields.get("result"),
-        )
+        with store.patient(look, say_away(here.fence, here.watch)):
+            run_succeed(
+                fence=here.fence,
+                stage=here.stage,
+                sha256=str(fields.get("sha256") or ""),
+                result=fields.get("result"),
+            )
+    except Interrupted:
+        words = "Its result did not reach the file store in time; the run goes on from its last checkpoint."
+        run_hand_back(fence=here.fence, message=words)
+    except StoreAway:  # in the transaction, after it had answered
+        raise
     except PlackettError as error:
         run_fail(fence=here.fence, reason="crash", message=f"The result could not be published: {error.message}")
 
@@ -356,9 +443,11 @@ def persist(watch: LeaseWatch, write: Callable[[], Returned]) -> Returned:
     while True:
         try:
             return write()
-        except Error as error:
-            raise_unless_away(error)
-            logger.warning("the database does not answer (%s); trying again", type(error).__name__)
+        except (Error, StoreAway) as error:
+            if isinstance(error, Error):
+                raise_unless_away(error)
+            what = "the file store" if isinstance(error, StoreAway) else "the database"
+            logger.warning("%s does not answer (%s); trying again", what, type(error).__name__)
             connection.close()
             if watch.is_lost():
                 raise LeaseLost from error
@@ -384,6 +473,8 @@ def give_up(fence: Fence, watch: LeaseWatch, error: Exception) -> None:
         reason, message = "data", error.message
     elif isinstance(error, PlackettError):
         reason, message = "crash", error.message
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        reason, message = "disk", "The disk is full; free some space where the runs' files are, and retry."
     else:
         reason, message = "crash", f"Plackett could not carry out the run: {type(error).__name__}: {error}"
     try:

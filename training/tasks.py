@@ -15,10 +15,12 @@ from django.db import DatabaseError, connection
 from training.files import clear_aside
 from training.models import DrainHow
 from training.services.claims import reap_lost_leases, run_claim
+from training.services.copies import tidy_copies
 from training.services.delivery import deliver_due, forget_old_deliveries
 from training.services.jobs import job_claim, jobs_sweep, wake_jobs
 from training.services.notices import notice_stuck_runs
 from training.services.publishing import clear_finished_runs
+from training.services.removals import carry_out_removals
 from training.services.wake import wake
 from training.services.workers import (
     DRAIN_SECONDS,
@@ -67,6 +69,8 @@ def sweep(task: Any) -> None:
     reap_lost_leases()
     forget_old_workers()
     clear_aside()
+    carry_out_removals()
+    tidy_copies()
     if jobs_sweep():
         wake_jobs()
     notice_stuck_runs()
@@ -111,6 +115,7 @@ class Presence:
             if time.monotonic() - told_at >= SEEN_SECONDS:
                 told_at = time.monotonic()
                 self.tell()
+            self.tidy()
             self.look_for_drain()
             connection.close()
             self.gone.wait(DRAIN_SECONDS)
@@ -121,6 +126,14 @@ class Presence:
             worker_seen(name=self.name, queues=self.queues, slots=self.slots)
         except DatabaseError as error:
             logger.warning("the workers' table can't be written (%s)", type(error).__name__)
+            connection.close()
+
+    def tidy(self) -> None:
+        """What was erased goes from this host too."""
+        try:
+            tidy_copies()
+        except (DatabaseError, OSError) as error:
+            logger.warning("this host's copies were not tidied (%s)", type(error).__name__)
             connection.close()
 
     def look_for_drain(self) -> None:

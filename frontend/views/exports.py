@@ -24,6 +24,7 @@ from frontend.ranges import file_response
 from frontend.views.snapshots import snapshot_for
 from training import files
 from training.exports import REASONS
+from training.files import FileStoreError
 from training.links import export_of, link_token
 from training.models import Job, JobKind, JobState, Snapshot
 from training.packing import CONTENT_TYPES
@@ -108,7 +109,10 @@ def export_file(request: HttpRequest, token: str, name: str) -> HttpResponse:
     found = export_of(token)
     if found is None or found.result.get("name") != name:
         raise Http404(NOTHING_HERE)
-    path = files.job_folder(found.pk) / name
+    try:
+        path = files.present(files.key_of(files.job_folder(found.pk) / name), found.result["sha256"])
+    except FileStoreError:
+        raise Http404(NOTHING_HERE) from None
     if not path.is_file():
         raise Http404(NOTHING_HERE)
     kind = next((type for ending, type in CONTENT_TYPES.items() if name.endswith(f".{ending}")), "")

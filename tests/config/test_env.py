@@ -18,6 +18,7 @@ from config.env import (
     env_list,
     env_networks,
     env_path,
+    env_store,
     env_url,
     postgresql_database,
 )
@@ -133,3 +134,52 @@ def test_networks_for_webhooks_and_never_the_hosts_own_in_an_installation(monkey
     monkeypatch.setenv("IT", "10.20.0.1/16")
     with pytest.raises(BadSetting, match="Write networks like"):
         env_networks("IT", local=False)
+
+
+STORE_KEYS = {"AWS_ACCESS_KEY_ID": "who", "AWS_SECRET_ACCESS_KEY": "a-secret-word"}
+
+
+def test_the_address_of_an_object_store_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in STORE_KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("IT", raising=False)
+    assert env_store("IT") is None
+    monkeypatch.setenv("IT", "s3://files/of/ours?endpoint=https://s3.example.org:9000&region=eu-1")
+    found = env_store("IT")
+    assert found and found["BACKEND"] == "annotation.s3.ObjectStore"
+    options = found["OPTIONS"]
+    assert (options["bucket_name"], options["location"], options["region_name"]) == ("files", "of/ours", "eu-1")
+    assert (options["endpoint_url"], options["path_style"]) == ("https://s3.example.org:9000", True)
+    assert (options["access_key"], options["secret_key"]) == ("who", "a-secret-word")
+    monkeypatch.setenv("IT", "s3://files")
+    assert env_store("IT")["OPTIONS"]["endpoint_url"] is None  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("https://files.example.org", "is no address of an S3 bucket"),
+        ("s3://", "is no address of an S3 bucket"),
+        ("s3://who:a-secret-word@files", "holds a password"),
+        ("s3://files?endpoint=ftp://x", "has an endpoint that is no web address"),
+        ("s3://files?endpoint=https://who:a-secret-word@x", "has an endpoint that is no web address"),
+        ("s3://files?secret=a-secret-word", "has 'secret'"),
+    ],
+)
+def test_a_bad_address_of_an_object_store_is_refused_without_showing_a_key(
+    monkeypatch: pytest.MonkeyPatch, url: str, words: str
+) -> None:
+    for name, value in STORE_KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("IT", url)
+    with pytest.raises(BadSetting, match=words) as refused:
+        env_store("IT")
+    assert "a-secret-word" not in str(refused.value)
+
+
+def test_an_object_store_needs_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IT", "s3://files")
+    for name in STORE_KEYS:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(BadSetting, match="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY too"):
+        env_store("IT")

@@ -7,8 +7,9 @@
 
 Real processes, on a PostgreSQL cluster and Redis servers of its own in a temporary folder, with leases of 5 seconds and
 models of a few thousand weights. Several installations side by side, since most of the time is spent waiting (for
-leases, for servers that are away): for kills (in the long form three, by stages), for what stands around a run, and one
-on SQLite. The table at the end says what was done how often, and what held.
+leases, for servers that are away): for kills (in the long form three, by stages), for what stands around a run, one on
+SQLite, and one of hosts that share nothing but PostgreSQL, Redis and an object store. The table at the end says what was
+done how often, and what held.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.faults.servers import Lacking, PostgreSQL, Redis, Server, end_with_parent
+from tests.faults.servers import S3, Lacking, PostgreSQL, Redis, Server, end_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 # Which kills each installation sees, by stages. In the short form making the world costs more than the waiting.
 KILL_SIDES = {"kills": "", "pretrain, SFT": "pretrain sft", "sample, reward": "sample reward", "PPO": "ppo"}
-SHORT_SIDES = ("kills", "around", "sqlite")
-LONG_SIDES = ("pretrain, SFT", "sample, reward", "PPO", "around", "sqlite")
+SHORT_SIDES = ("kills", "around", "sqlite", "hosts")
+LONG_SIDES = ("pretrain, SFT", "sample, reward", "PPO", "around", "sqlite", "hosts")
 NICE = 5  # for kills, which may come at any moment: what goes by the clock goes first
 MOST_MISSES = 20  # in a row: runs that were over before the moment of their kill came
 
@@ -100,8 +101,18 @@ def run_sides(options: argparse.Namespace) -> int:
 
 def carry_out_side(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    from tests.faults import hosts
     from tests.faults.stack import Stack, environment
 
+    apart = options.side == "hosts"
+    if apart and hosts.NETWORK_VARIABLE not in os.environ:
+        if why := hosts.lacking():
+            print(f"hosts: left out, since {why}", flush=True)
+            return 0
+        with hosts.Network() as network:
+            return network.run_inside([sys.executable, "-m", "tests.faults", *sys.argv[1:]], ROOT)
+    if apart:
+        Server.host = hosts.HUB
     if options.side in KILL_SIDES:
         os.nice(NICE)
     folder = Path(tempfile.mkdtemp(prefix=f"plackett-faults-{slug(options.side)}-"))
@@ -111,13 +122,15 @@ def carry_out_side(options: argparse.Namespace) -> int:
     lifeline, held = os.pipe()
     redis = Redis(folder)
     postgresql = PostgreSQL(folder) if options.side != "sqlite" else None
-    servers: list[Server] = [redis] + ([postgresql] if postgresql else [])
+    s3 = S3(folder) if apart else None
+    servers: list[Server] = [server for server in (redis, postgresql, s3) if server]
     variables = environment(data, postgresql.url if postgresql else "", redis.url, lifeline)
-    stack = Stack(data, variables, lifeline, servers)
+    variables |= s3.variables("faults") if s3 else {}
+    stack = (hosts.HostStack if apart else Stack)(data, variables, lifeline, servers)
     os.environ.update({name: value for name, value in variables.items() if name != "FAULTS_LIFELINE_FD"})
     failed = kept = False
     try:
-        failed = kept = not Side(options, stack, redis, postgresql).carry_out()
+        failed = kept = not Side(options, stack, redis, postgresql, s3).carry_out()
     except KeyboardInterrupt:
         failed = True
     except Lacking as error:
@@ -143,8 +156,8 @@ def slug(side: str) -> str:
 class Side:
     """One installation, and the faults that it goes through."""
 
-    def __init__(self, options: argparse.Namespace, stack: Any, redis: Any, postgresql: Any) -> None:
-        self.options, self.stack, self.redis, self.postgresql = options, stack, redis, postgresql
+    def __init__(self, options: argparse.Namespace, stack: Any, redis: Any, postgresql: Any, s3: Any) -> None:
+        self.options, self.stack, self.redis, self.postgresql, self.s3 = options, stack, redis, postgresql, s3
         self.began = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -182,7 +195,7 @@ class Side:
             stages = KILL_SIDES[side].split()
             listed = [fault for fault in faults.KILLS if not stages or fault.stage in stages]
         else:
-            listed = {"around": faults.AROUND, "sqlite": faults.ON_SQLITE}[side]
+            listed = {"around": faults.AROUND, "sqlite": faults.ON_SQLITE, "hosts": faults.HOSTS_APART}[side]
         return [fault for fault in listed if self.options.only.lower() in fault.name.lower()]
 
     def left(self, fault: Any) -> int:
@@ -195,7 +208,9 @@ class Side:
         """Do it as often as one run bears; returns how often it is left to do, -1 where it did not hold."""
         for miss in range(MOST_MISSES):
             key = f"{self.options.seed}/{fault.name}/{left}/{miss}"  # by what is left: --resume draws new moments
-            scene = scene_class(world, self.redis, self.postgresql, random.Random(key), bool(self.options.short))
+            scene = scene_class(
+                world, self.redis, self.postgresql, random.Random(key), bool(self.options.short), self.s3
+            )
             began = time.monotonic()
             try:
                 times = fault.do(scene, min(fault.at_once, left))

@@ -13,10 +13,10 @@ from typing import Any
 
 from config.celery import app
 from tests.faults.patience import patiently, state_of
-from tests.faults.servers import PostgreSQL, Redis, until
+from tests.faults.servers import S3, PostgreSQL, Redis, until
 from tests.faults.stack import LEASE_SECONDS
 from tests.faults.world import STAGES, World, check, hold, seconds_of
-from training.models import ENDED, Attempt, MetricChunk, Run, Worker
+from training.models import ENDED, Attempt, Checkpoint, MetricChunk, Run, Worker
 
 TARGETS = ("core", "worker", "core and worker", "web server", "everything")
 MOST_KILLS_A_RUN = 5
@@ -32,6 +32,7 @@ class Scene:
     postgresql: PostgreSQL | None
     random: random.Random
     short: bool
+    s3: S3 | None = None
 
     @property
     def outage_seconds(self) -> float:
@@ -269,6 +270,66 @@ def clock_off(seconds: int) -> Callable[[Scene, int], int]:
     return do
 
 
+# Hosts that share nothing but PostgreSQL, Redis and the object store
+
+
+def host_cut_off(stage: str) -> Callable[[Scene, int], int]:
+    """No packet comes or goes any more for the host that has the run; the other one goes on from what is stored."""
+
+    def do(scene: Scene, times: int) -> int:
+        world, stack = scene.world, scene.world.stack
+        run = world.launch(stage)
+        found = world.wait(run, lambda found: found.state in ENDED or stored(run), "with a checkpoint in the store")
+        time.sleep(scene.random.uniform(0.0, world.seconds[stage] / 3))
+        found = state_of(run)
+        if found.state in ENDED:
+            return 0  # it was over before the moment came
+        host = host_of(found.worker)
+        stack.cut_off(host)
+        world.until_ended(run)
+        hold(not running_core(scene, run, attempt=found.attempt), "the core of the host that was cut off goes on")
+        before = written(run)
+        stack.mend(host)
+        time.sleep(2 * LEASE_SECONDS)
+        check(world, run)
+        hold(written(run) == before, "the host that came back has written to a run that it had lost")
+        first, *later = patiently(lambda: list(run.attempts.order_by("number").values_list("worker", "resumed_from")))
+        hold(host_of(later[-1][0]) != host, f"it was not the other host that went on: {first}, {later}")
+        hold(later[0][1] > 0, "it began anew, with a checkpoint in the store")
+        ended_well(scene, world.launch(stage))  # both are there again
+        return 1
+
+    return do
+
+
+def stored(run: Run) -> bool:
+    return patiently(lambda: Checkpoint.objects.filter(run=run).exists())
+
+
+def host_of(worker: str) -> str:
+    """gpu@host-a:123 is on the host a."""
+    return worker.partition("@host-")[2].partition(":")[0]
+
+
+def store_unreachable(scene: Scene, times: int) -> int:
+    assert scene.s3 is not None
+    run = midway(scene)
+    with scene.s3.unreachable():
+        time.sleep(scene.outage_seconds)
+    return ended_well(scene, run, attempts=1)
+
+
+def store_restarted(scene: Scene, times: int) -> int:
+    """Down while one run goes on, and while another waits for it to begin."""
+    assert scene.s3 is not None
+    running = midway(scene)
+    scene.s3.kill()
+    waiting = scene.world.launch("pretrain")
+    time.sleep(scene.outage_seconds / 2)
+    scene.s3.start()
+    return ended_well(scene, running, waiting, attempts=1)
+
+
 SAME = "the same weights, bit for bit; metrics and samples without gap or double; nothing left running"
 
 
@@ -311,4 +372,13 @@ ON_SQLITE = [
         stores=("sqlite",),
     ),
 ]  # fmt: skip
-ALL = [*KILLS, *AROUND, *ON_SQLITE]
+HOSTS_APART = [
+    *(
+        Fault(f"a host cut off, {stage}", f"{SAME}; the other host went on from a stored checkpoint",
+              host_cut_off(stage), short=int(stage == "pretrain"), stage=stage)
+        for stage in STAGES
+    ),
+    Fault("the object store unreachable", f"{SAME}; one attempt", store_unreachable),
+    Fault("the object store killed and restarted", f"{SAME}; one attempt each", store_restarted),
+]  # fmt: skip
+ALL = [*KILLS, *AROUND, *ON_SQLITE, *HOSTS_APART]

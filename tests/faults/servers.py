@@ -9,15 +9,18 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from config import broker
 
 START_SECONDS = 60.0
+NETWORK = "10.231.0.0/16"  # of the hosts that `tests.faults.hosts` makes, and of nobody else
 LOWEST_PORT = 15_000
 
 
@@ -53,8 +56,8 @@ def until(condition: Any, what: str, seconds: float = START_SECONDS) -> Any:
     return value
 
 
-def answers(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+def answers(port: int, host: str = "127.0.0.1") -> bool:
+    with suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
     return False
 
@@ -74,6 +77,8 @@ class Server:
     """One server process, with all that it forked."""
 
     name = "server"
+    host = "127.0.0.1"
+    """The address that it listens on."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder / self.name, free_port()
@@ -95,7 +100,7 @@ class Server:
         return {}
 
     def is_ready(self) -> bool:
-        return answers(self.port)
+        return answers(self.port, self.host)
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -137,12 +142,12 @@ class Redis(Server):
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     def command(self) -> list[str]:
         program = shutil.which("redis-server") or broker.server_binary()
-        quiet = ("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction")
-        return [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), *quiet]
+        quiet = ("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--protected-mode", "no")
+        return [program, "--port", str(self.port), "--bind", self.host, "--dir", str(self.folder), *quiet]
 
     def is_ready(self) -> bool:
         import redis
@@ -185,17 +190,19 @@ class PostgreSQL(Server):
         command = [program("initdb"), "-D", str(self.folder / "cluster"), "-A", "trust", "-U", "postgres", "-E", "UTF8"]
         with (self.folder.parent / "initdb.log").open("ab") as output:
             subprocess.run([*command, "--no-sync"], check=True, stdout=output, stderr=output, **self.owner())
+        with (self.folder / "cluster" / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {NETWORK} trust\n")
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://postgres@{self.host}:{self.port}/postgres"
 
     def owner(self) -> dict[str, Any]:
         as_postgres = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": str(self.folder)}
         return as_postgres if os.getuid() == 0 else {}
 
     def command(self) -> list[str]:
-        settings = ["listen_addresses=127.0.0.1", *self.settings]
+        settings = [f"listen_addresses={self.host}", *self.settings]
         quiet = [word for setting in settings for word in ("-c", setting)]
         return [program("postgres"), "-D", str(self.folder / "cluster"), "-p", str(self.port), "-k", "", *quiet]
 
@@ -211,7 +218,40 @@ class PostgreSQL(Server):
     def kill(self) -> None:
         super().kill()
         # What a killed postmaster leaves ends by itself; a new one starts once it has.
-        until(lambda: not answers(self.port), "the old postgresql to be gone")
+        until(lambda: not answers(self.port, self.host), "the old postgresql to be gone")
+
+
+class S3(Server):
+    """An S3-compatible object store over HTTP on a folder, which checks signatures (nanio)."""
+
+    name = "s3"
+    bucket = "plackett"
+    keys = ("plackett-tests", "opens-nothing-that-lives-on")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        (self.folder / "buckets" / self.bucket).mkdir(parents=True)
+
+    def command(self) -> list[str]:
+        if not find_spec("nanio"):
+            raise Lacking("nanio is not here: pip install -r requirements-dev.txt")
+        place = ("--host", self.host, "--port", str(self.port), "--data-dir", str(self.folder / "buckets"))
+        return [sys.executable, "-m", "nanio", "serve", *place, "--workers", "1", "--no-access-log"]
+
+    def owner(self) -> dict[str, Any]:
+        keys = {"NANIO_ACCESS_KEY": self.keys[0], "NANIO_SECRET_KEY": self.keys[1]}
+        return {"env": os.environ | keys}
+
+    def url(self, prefix: str) -> str:
+        return f"s3://{self.bucket}/{prefix}?endpoint=http://{self.host}:{self.port}"
+
+    def variables(self, prefix: str) -> dict[str, str]:
+        """What a process is told of it."""
+        return {
+            "STORE_URL": self.url(prefix),
+            "AWS_ACCESS_KEY_ID": self.keys[0],
+            "AWS_SECRET_ACCESS_KEY": self.keys[1],
+        }
 
 
 def program(name: str) -> str:

@@ -103,15 +103,7 @@ class Stack:
 
     def cores(self, run_id: UUID | None = None) -> list[int]:
         """Process ids of the cores of a run, or of all."""
-        wanted = str(self.data / "files" / "runs" / (str(run_id) if run_id else ""))
-        found = []
-        for process in Path("/proc").iterdir():
-            if process.name.isdigit():
-                with suppress(OSError):
-                    words = (process / "cmdline").read_bytes().decode(errors="replace").split("\x00")
-                    if any(word.startswith(wanted) for word in words):
-                        found.append(int(process.name))
-        return found
+        return cores_below(self.data / "files" / "runs", run_id)
 
     def kill_everything(self, run_id: UUID) -> None:
         """As if the power went: cores, workers, web server, queue and database at once; then all start again."""
@@ -146,3 +138,14 @@ class Stack:
                 os.killpg(pid, signal.SIGKILL)
         for server in self.servers:
             server.end()
+
+
+def cores_below(folder: Path, run_id: UUID | None) -> list[int]:
+    wanted, found = str(folder / (str(run_id) if run_id else "")), []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):
+                words = (process / "cmdline").read_bytes().decode(errors="replace").split("\x00")
+                if any(word.startswith(wanted) for word in words):
+                    found.append(int(process.name))
+    return found

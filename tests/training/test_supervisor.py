@@ -108,6 +108,24 @@ def test_a_run_succeeds_and_its_model_is_there(run: Run, fake_core: Any) -> None
     assert Attempt.objects.get(run=run).outcome == "finished"
 
 
+def test_nothing_is_written_to_a_lifeline_that_is_closed(tmp_path: Path) -> None:
+    """The watch goes on until the result is published; by then the number may be that of the database's file."""
+    from training.launcher import Core
+
+    core = Core.start(["true"], tmp_path / "log", dict(os.environ))
+    number = core.lifeline
+    core.end()
+    with (tmp_path / "other").open("wb") as other:
+        os.dup2(other.fileno(), number)
+        try:
+            core.keep_alive()
+            core.end()
+            assert (tmp_path / "other").read_bytes() == b""
+            os.fstat(number)  # nor closed under its new owner
+        finally:
+            os.close(number)
+
+
 def test_garbage_among_the_events_does_no_harm(run: Run, fake_core: Any) -> None:
     fake_core("started", "steps:2", "garbage", "steps:2", "model", "partial")
     after = carry_out()

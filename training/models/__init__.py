@@ -1,6 +1,6 @@
 """What machines make of the labels. One module per noun; the only writers are `training.services`."""
 
-from training.models.artifacts import Artifact, ArtifactKind
+from training.models.artifacts import Artifact, ArtifactKind, Removal
 from training.models.jobs import Job, JobKind, JobState
 from training.models.metrics import MetricChunk, RunLine, RunSample
 from training.models.models import Model, ModelKind, Round
@@ -56,6 +56,7 @@ __all__ = [
     "NoticeKind",
     "NoticeRead",
     "Queue",
+    "Removal",
     "Round",
     "Run",
     "RunInput",

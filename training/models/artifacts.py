@@ -14,6 +14,22 @@ class ArtifactKind(models.TextChoices):
     REPORT = "report", "report"
 
 
+class Removal(models.Model):
+    """A key of the object store that is to go, written with the rows that it belonged to.
+
+    So a store that is away when someone erases a snapshot forgets nothing: the sweep removes it once it answers.
+    """
+
+    key = models.CharField(max_length=255, help_text="A file or folder, with all below it")
+    due_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["due_at", "id"]
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class Artifact(models.Model):
     sha256 = models.CharField(
         max_length=64, help_text="Of the file, or of the folder's list of files (see training.files)"

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import platform
 import shutil
 import threading
 import time
@@ -227,7 +228,8 @@ class Workspace:
             resumed_from=self.step,
             device=device_name(self.numerics),
             code_version=code_version(),
-            versions={name: version(name) for name in ("torch", "transformers", "tokenizers")},
+            versions={name: version(name) for name in ("torch", "transformers", "tokenizers")}
+            | processor(self.numerics),
         )
         if self.stop_requested:
             raise Stopped
@@ -370,6 +372,25 @@ def device_name(numerics: Numerics) -> str:
 
     device = device_of(numerics)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def processor(numerics: Numerics) -> dict[str, str]:
+    """The CPU's model and the instructions that torch uses on it, where it does the arithmetic: another adds up in
+    another order, so the same run gives the same weights there to tolerance only."""
+    from training.rlhf.numerics import device_of
+
+    if device_of(numerics).type != "cpu":
+        return {}
+    return {"cpu": f"{cpu_model()} ({torch.backends.cpu.get_cpu_capability()})"}
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:  # macOS
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 @cache

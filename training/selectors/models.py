@@ -6,7 +6,9 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from annotation import store
 from annotation.models import Project
+from annotation.store import FileStoreError, StoreAway
 from training import files
 from training.models import Artifact, Model, ModelKind, Stage
 
@@ -52,8 +54,19 @@ def reference_of(policy: Model) -> Model:
 
 def files_in(artifact: Artifact) -> list[dict[str, Any]]:
     """[{name, size}] of the files that an artifact's folder holds."""
+    if store.is_remote():
+        return listed(artifact)
     folder = files.path_of(artifact)
     if not folder.is_dir():
         return []
     found = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
     return [{"name": name, "size": path.stat().st_size} for name, path in found]
+
+
+def listed(artifact: Artifact) -> list[dict[str, Any]]:
+    """The same from the object store's list, so that nobody fetches gigabytes for a page."""
+    try:
+        parts = store.read_list(artifact.storage_key)
+    except (FileStoreError, StoreAway):
+        return []
+    return [{"name": part.path, "size": part.size} for part in parts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,8 +13,9 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from training import files
+from annotation.store import StoreAway
 from training.models import HELD, Attempt, Drain, Run, RunInput, RunState, Worker
+from training.selectors.stored import is_kept
 
 IDLE_SECONDS = 45  # silent for longer: not counted on
 
@@ -138,7 +139,7 @@ def waits_of(runs: Sequence[Run]) -> dict[UUID, Queued]:
     return found
 
 
-def why_waiting(run: Run, position: int, there: Sequence[WorkerThere], missing: Collection[UUID]) -> Wait:
+def why_waiting(run: Run, position: int, there: Sequence[WorkerThere], missing: Missing) -> Wait:
     listeners = listening(there, run.queue)
     names = {"queue": run.queue}
     if not listeners:
@@ -147,7 +148,10 @@ def why_waiting(run: Run, position: int, there: Sequence[WorkerThere], missing: 
             " (celery -A config worker -Q %(queue)s), or move the run to another queue."
         )
         return Wait("no_worker", words % names, stuck=True)
-    if run.pk in missing:
+    if missing.away:
+        words = _("It waits for the file store, which does not answer (%(reason)s).") % {"reason": missing.away}
+        return Wait("no_store", words, stuck=True)
+    if run.pk in missing.runs:
         words = _("It waits for data: a file that it reads is not in the file store here. Is the folder mounted?")
         return Wait("no_data", words, stuck=True)
     open_to_runs = [each for each in listeners if not each.drain]
@@ -172,13 +176,25 @@ def why_waiting(run: Run, position: int, there: Sequence[WorkerThere], missing: 
     return Wait("busy", words, busy)
 
 
-def runs_without_files(runs: Sequence[Run]) -> set[UUID]:
+@dataclass(frozen=True)
+class Missing:
+    """What is wrong with the files that runs wait for."""
+
+    runs: frozenset[UUID] = frozenset()
     """Those whose inputs are not in the file store as this process sees it."""
+    away: str = ""
+    """Why the file store can't be asked."""
+
+
+def runs_without_files(runs: Sequence[Run]) -> Missing:
     inputs = RunInput.objects.filter(run__in=runs).select_related("snapshot__artifact", "model__artifact")
     wanted: dict[str, set[UUID]] = defaultdict(set)
     for item in inputs:
         source = item.model or item.snapshot
         assert source is not None
         wanted[source.artifact.storage_key].add(item.run_id)
-    gone = [key for key in wanted if not files.below(files.root(), key).exists()]
-    return {run_id for key in gone for run_id in wanted[key]}
+    try:
+        gone = [key for key in wanted if not is_kept(key)]
+    except StoreAway as error:
+        return Missing(away=error.reason)
+    return Missing(frozenset(run_id for key in gone for run_id in wanted[key]))

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from annotation import store
 from annotation.services import audit
 from annotation.services.audit import Actor
 from training import files
@@ -102,9 +103,12 @@ def copy_of(run: Run, checkpoint: Checkpoint, by: Actor | None) -> Run:
 def begin_at(copy: Run, checkpoint: Checkpoint) -> None:
     """Give the copy the checkpoint as its attempt 0, which no worker ever makes."""
     row = Checkpoint(run=copy, attempt=0, step=checkpoint.step, artifact=checkpoint.artifact)
-    target = files.checkpoint_path(row)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    link_tree(files.checkpoint_path(checkpoint), target)
+    source, target = files.checkpoint_path(checkpoint), files.checkpoint_path(row)
+    if store.is_remote():
+        store.copy(files.key_of(source), files.key_of(target))
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        link_tree(source, target)
     row.save()
     Run.objects.filter(pk=copy.pk).update(step=checkpoint.step, total_steps=checkpoint.run.total_steps)
 
@@ -132,6 +136,8 @@ def check_files(checkpoint: Checkpoint) -> None:
     """By its hash; a large one by its size, so that nobody waits: the worker looks at its hash before it starts."""
     what = _("The checkpoint at step %(step)s") % {"step": checkpoint.step}
     path = files.checkpoint_path(checkpoint)
+    if store.is_remote():
+        return store.check(files.key_of(path), checkpoint.artifact.sha256)
     large = checkpoint.artifact.size > HASHED_HERE_BYTES
     if not large or not path.exists() or files.size_of(path) != checkpoint.artifact.size:
         files.verify(path, checkpoint.artifact.sha256, what)

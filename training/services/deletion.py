@@ -1,7 +1,7 @@
 """Deleting a run, with all that hangs on it and nothing that a label hangs on.
 
 Rows go in one transaction. Files are moved aside after it and removed a day later, so that a restore of the database
-from an hour ago still finds them.
+from an hour ago still finds them; an object store keeps them where they are for that day.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from training import files
 from training.errors import RunError
 from training.models import Artifact, Model, Round, Run
 from training.selectors.dependents import Dependents, dependents_of, responses_of, tasks_of
+from training.services.removals import remove_from_store
 
 
 @transaction.atomic
@@ -53,6 +54,7 @@ def run_delete(*, run: Run, name: str, by: Actor) -> Dependents:
     folder = files.run_folder(locked.pk)
     locked.delete()
     unused = delete_unused(artifacts)
+    remove_from_store([folder, *(files.below(files.root(), key) for key in unused)], seconds=files.ASIDE_SECONDS)
     transaction.on_commit(partial(move_aside, folder, unused))
     return found
 

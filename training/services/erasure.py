@@ -35,6 +35,7 @@ from training import files
 from training.errors import SnapshotError
 from training.models import Job, JobState, LeakPair, Snapshot
 from training.selectors.traces import answers_by, models_made_of, rankings_of_answers, snapshots_with
+from training.services.removals import remove_from_store
 
 SHORTEST_REASON = 10
 OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING)
@@ -59,7 +60,8 @@ def snapshot_erase(*, snapshot: Snapshot, why: str, by: Actor | None) -> Snapsho
     shared = Snapshot.objects.filter(artifact=snapshot.artifact, erased_at=None).exists()
     folders = [files.job_folder(job_id) for job_id in job_ids]
     if not shared:  # another project may have frozen the very same bytes
-        folders.append(files.path_of(snapshot.artifact))
+        folders.append(files.place_of(snapshot.artifact))
+    remove_from_store(folders)
     models = [model.name for model in models_made_of([snapshot])]
     audit.record(
         project=snapshot.project, by=by, verb="snapshot.erase", target=snapshot, why=why, models_to_rebuild=models
@@ -126,6 +128,7 @@ def person_pseudonymise(*, member: Membership, why: str, by: Actor | None) -> li
     folders = [files.job_folder(job_id) for job_id in jobs.values_list("pk", flat=True)]
     jobs.exclude(result={}).update(state=JobState.CANCELLED, result={}, expires_at=None)
     pseudonym_renew(member)
+    remove_from_store(folders)
     names = [snapshot.name for snapshot in snapshots]
     audit.record(project=member.project, by=by, verb="person.pseudonymise", target=member, why=why, snapshots=names)
     transaction.on_commit(lambda: remove_all(folders))

@@ -18,6 +18,7 @@ from typing import Any
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
+from annotation import store
 from annotation.models import Demonstration, ImportBatch, Prompt, Ranking
 from annotation.services.audit import Actor
 from training import files
@@ -115,6 +116,8 @@ def export_run(job: Job, tell: Tell) -> dict[str, Any]:
         part_of(folder, order, order.split).replace(folder / name)
     else:
         write_zip(folder / name, job, order, target, folder, tallies)
+    sha256 = files.file_hash(folder / name)
+    store.put(files.key_of(folder / name), folder / name, sha256)
     left_out: dict[str, int] = {}
     for tally in tallies.values():
         for reason, number in tally.left_out.items():
@@ -122,7 +125,7 @@ def export_run(job: Job, tell: Tell) -> dict[str, Any]:
     return {
         "name": name,
         "size": (folder / name).stat().st_size,
-        "sha256": files.file_hash(folder / name),
+        "sha256": sha256,
         "rows": {split: tally.written for split, tally in tallies.items()},
         "left_out": left_out,
         "statement": target.statement(snapshot.kind),

@@ -20,6 +20,7 @@ from annotation.services.audit import Actor, account_of
 from training import files
 from training.errors import JobError
 from training.models import Job, JobKind, JobState, LeakCheck, LeakState, Snapshot
+from training.services.removals import remove_from_store
 
 LEASE = timedelta(seconds=60)
 MOST_ATTEMPTS = 4
@@ -102,6 +103,12 @@ def job_tell(job: Job, done: int, total: int) -> None:
         raise JobLost
 
 
+def job_keep(job: Job) -> None:
+    """Keep the lease. Raises JobLost."""
+    if not held(job).update(lease_until=Now() + Value(LEASE)):
+        raise JobLost
+
+
 def job_succeed(job: Job, result: Mapping[str, Any]) -> None:
     expires = timezone.now() + KEPT if job.kind == JobKind.EXPORT else None
     end(job, state=JobState.SUCCEEDED, result=dict(result), done=F("total"), expires_at=expires)
@@ -126,6 +133,7 @@ def job_cancel(*, job: Job, by: Actor | None) -> Job:
     )
     if changed:
         audit.record(project=job.project, by=by, verb="job.cancel", target=job, kind=job.kind)
+        remove_from_store([files.job_folder(job.pk)])
         transaction.on_commit(lambda: files.remove(files.job_folder(job.pk)))
     return Job.objects.get(pk=job.pk)
 
@@ -135,6 +143,7 @@ def jobs_sweep() -> bool:
     for check in LeakCheck.objects.filter(state=LeakState.WAITING, snapshot__erased_at=None).select_related("snapshot"):
         job_create(snapshot=check.snapshot, kind=JobKind.LEAKS, asked={}, by=None)
     for job in Job.objects.filter(state=JobState.SUCCEEDED, expires_at__lt=Now()):
+        remove_from_store([files.job_folder(job.pk)])
         files.remove(files.job_folder(job.pk))
         Job.objects.filter(pk=job.pk).update(state=JobState.CANCELLED, result={}, expires_at=None)
     return Job.objects.filter(claimable()).exists()

@@ -46,6 +46,7 @@ def model_register_folder(*, project: Project, folder_name: str, by: Actor | Non
     check_tokenizer(folder)
     aside = copy_aside(folder)
     try:
+        files.send(aside, ArtifactKind.MODEL, files.folder_hash(aside))
         return keep(project, aside, folder.name, name=name, parameters=parameters, by=by)
     finally:
         files.remove(aside)

@@ -19,6 +19,7 @@ from training.rlhf.config import POLICIES
 from training.services import transitions
 from training.services.claims import Fence, LeaseLost, end_attempt
 from training.services.recording import forget_checkpoints
+from training.services.removals import remove_from_store
 from training.services.transitions import change
 
 # (what the core leaves in its folder, what it becomes), by stage; the core's own word for the path is not needed.
@@ -37,11 +38,13 @@ RESULTS: dict[str, tuple[str, ArtifactKind]] = {
 def run_succeed(*, fence: Fence, stage: str, sha256: str, result: Any) -> None:
     """Publish what the attempt made and end the run. Raises LeaseLost, FileStoreError, or a refusal in words.
 
-    The hash is checked before the transaction, since a large model takes a while.
+    The hash is checked before the transaction, since a large model takes a while; so is it brought to the store.
     """
     name, kind = RESULTS[stage]
     path = files.attempt_folder(fence.run_id, fence.attempt) / name
     check_result(path, kind, sha256)
+    if path.exists():
+        files.send(path, kind, sha256)
     publish(fence, path, kind, sha256, numbers(result))
     delete_checkpoints(fence)
 
@@ -141,10 +144,12 @@ def read_report(artifact: Artifact) -> dict[str, Any]:
 def delete_checkpoints(fence: Fence) -> None:
     """A finished run has its model; its checkpoints, many times larger, go."""
     run = Run.objects.get(pk=fence.run_id)
+    folders = [files.attempt_folder(run.pk, attempt) / "checkpoints" for attempt in range(run.attempt + 1)]
     with transaction.atomic():
         forget_checkpoints(list(run.checkpoints.all()))
-    for attempt in range(1, run.attempt + 1):
-        files.remove(files.attempt_folder(run.pk, attempt) / "checkpoints")
+        remove_from_store(folders)
+    for folder in folders:
+        files.remove(folder)
 
 
 def clear_finished_runs() -> None:

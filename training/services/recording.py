@@ -24,6 +24,7 @@ from training.models import (
 from training.rlhf.config import StageConfig, best_metric, config_from_dict
 from training.services.claims import Fence, LeaseLost
 from training.services.notices import notice_of_trouble
+from training.services.removals import remove_from_store
 
 PROBLEMS = ("disk",)  # which a core names in a note: it goes on, and someone should look
 
@@ -224,6 +225,7 @@ def run_prune_checkpoints(*, fence: Fence, resume: Checkpoint | None) -> None:
         hold(fence)
         gone = superfluous(list(run.checkpoints.all()), run.stage, config_of(run), resume)
         forget_checkpoints(gone)
+        remove_from_store(files.checkpoint_path(checkpoint) for checkpoint in gone)
     for checkpoint in gone:
         files.remove(files.checkpoint_path(checkpoint))
 

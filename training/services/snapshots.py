@@ -266,9 +266,15 @@ def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
     return canonical_json(manifest).encode() + b"\n"
 
 
-@transaction.atomic
 def keep(project: Project, kind: str, written: Written, *, name: str, by: Actor | None) -> Snapshot:
     """Give the files their place and their rows; if this project has the same snapshot already, that one."""
+    if not Snapshot.objects.filter(project=project, sha256=written.sha256).exists():
+        files.send(written.folder, ArtifactKind.SNAPSHOT, files.folder_hash(written.folder))
+    return keep_rows(project, kind, written, name=name, by=by)
+
+
+@transaction.atomic
+def keep_rows(project: Project, kind: str, written: Written, *, name: str, by: Actor | None) -> Snapshot:
     Project.objects.select_for_update().get(pk=project.pk)  # two people who freeze the same at once make one
     known = Snapshot.objects.filter(project=project, sha256=written.sha256).first()
     if known:

@@ -42,7 +42,7 @@ def test_events_are_as_agreed(run, tmp_path):
     assert kinds == ["data", "started", "metrics", "metrics", "finished"]
     started = world.events(output, "started")[0]
     assert (started["total_steps"], started["resumed_from"], started["device"]) == (2, 0, "cpu")
-    assert set(started["versions"]) == {"torch", "transformers", "tokenizers"}
+    assert set(started["versions"]) == {"torch", "transformers", "tokenizers", "cpu"}
     for event in world.events(output, "metrics"):
         assert {"loss/train", "lr", "grad_norm", "tokens_per_second"} <= set(event["metrics"])
         assert all(isinstance(value, float) and math.isfinite(value) for value in event["metrics"].values())

@@ -419,7 +419,7 @@ def publish(here: Attempted) -> None:
             )
     except Interrupted:
         words = "Its result did not reach the file store in time; the run goes on from its last checkpoint."
-        run_hand_back(fence=here.fence, message=words)
+        run_hand_back(fence=here.fence, message=words, saved=False)
     except StoreAway:  # in the transaction, after it had answered
         raise
     except PlackettError as error:

@@ -40,7 +40,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts, by commas ({','.join(PARTS)})")
     parser.add_argument("--database", nargs="+", choices=DATABASES, help="on which (both; with --quick, sqlite)")
     parser.add_argument("--quick", action="store_true", help="each part as short as can be, to see that it works")
-    parser.add_argument("--runs", type=int, default=0, help="starts and pairs of which the median is taken (5)")
+    parser.add_argument("--runs", type=int, default=0, help="starts and pairs (5; on SQLite half)")
     parser.add_argument("--kills", type=int, default=1, help="times each kill is done (1)")
     parser.add_argument("--side", choices=DATABASES, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -54,8 +54,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def one_database(database: str, options: argparse.Namespace) -> int:
     """A process of its own, since a process knows one database; it ends with this one, however this one ends."""
+    runs = options.runs if database == "postgresql" else -(-options.runs // 2)  # what is aimed at is the former
     command = [sys.executable, "-m", "benchmarks.runs", "--side", database, "--only", options.only]
-    command += ["--runs", str(options.runs), "--kills", str(options.kills)] + ["--quick"] * options.quick
+    command += ["--runs", str(runs), "--kills", str(options.kills)] + ["--quick"] * options.quick
     side = subprocess.Popen(command, preexec_fn=end_with_parent(signal.SIGTERM))
     try:
         return side.wait()

@@ -22,7 +22,7 @@ from benchmarks.runs.ground import Ground, processor_seconds, wait_for_children
 
 AIM_PERCENT = 3.0
 CONFIG = {"hidden_size": 128, "layers": 4, "heads": 4, "context_length": 128, "vocab_size": 280, "batch_size": 8}
-STEPS, QUICK_STEPS = 500, 40
+STEPS, QUICK_STEPS = 300, 40
 
 
 @dataclass(frozen=True)

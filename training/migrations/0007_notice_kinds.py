@@ -6,7 +6,7 @@ KINDS = ["succeeded", "failed", "cancelled", "paused", "stuck", "trouble", "webh
 
 
 class Migration(migrations.Migration):
-    dependencies = [("training", "0005_checkpoint_policy")]
+    dependencies = [("training", "0006_removal")]
 
     operations = [
         migrations.RemoveConstraint(model_name="notice", name="notice_kind_known"),

@@ -47,6 +47,8 @@ def rank_answers(project: Project) -> int:
 
 def work_through(project: Project, kind: str, work_one: Callable[[str, Membership], int]) -> int:
     """Give the labelers tasks in turn until enough are done, or none of them gets one any more."""
+    if open_tasks(project, kind) <= visitors_share():
+        return 0
     labelers = simulated_labelers(project)
     turn = cycle(labelers.items())
     done = idle = 0

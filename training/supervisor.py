@@ -16,12 +16,13 @@ from functools import partial
 from typing import TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import Error, connection
 
 from annotation import store
 from annotation.errors import PlackettError
 from annotation.store import StoreAway
 from training import cache
+from training.absence import is_away, raise_unless_away
 from training.events import Event, EventFile
 from training.files import FileStoreError
 from training.launcher import Core, Layout, lay_out, log_tail
@@ -92,9 +93,11 @@ class LeaseWatch(threading.Thread):
                 self.state = run_state(fence=self.fence)
         except LeaseLost:
             self.lost.set()
-        except (OperationalError, InterfaceError) as error:
+        except Error as error:
+            raise_unless_away(error)
             logger.warning("run %s: the database does not answer (%s)", self.fence.run_id, type(error).__name__)
             connection.close()
+        give_connection_back()
 
     def is_lost(self) -> bool:
         return self.lost.is_set() or time.monotonic() >= self.valid_until
@@ -207,13 +210,14 @@ def uploads_of(run: Run, watch: LeaseWatch) -> Uploads:
 def carry_out(run: Run, fence: Fence, watch: LeaseWatch, stopping: threading.Event, layout: Layout) -> None:
     """The core's life, from its start to the end state that it amounts to."""
     for words in layout.unusable:
-        persist(watch, partial(run_say, fence=fence, text=words, level="warning"))
+        persist(watch, partial(run_say, fence=fence, text=words, level="warning", problem="checkpoint"))
     core = Core.of(run, layout)
     uploads = uploads_of(run, watch)
     here = Attempted(fence, run.stage, layout, core, watch, stopping, MemoryWatch.of(core.process.pid), uploads)
     uploads.start()
     watch.extended = core.keep_alive
     Deadline(watch, core).start()
+    give_connection_back()
     try:
         try:
             exit_code = follow(here)
@@ -223,6 +227,12 @@ def carry_out(run: Run, fence: Fence, watch: LeaseWatch, stopping: threading.Eve
         conclude(here, exit_code)
     finally:
         uploads.end()
+
+
+def give_connection_back() -> None:
+    """To the pool, until the next look or write: a worker that carries many runs has more threads than connections."""
+    if connection.vendor == "postgresql" and not connection.in_atomic_block:
+        connection.close()
 
 
 def follow(here: Attempted) -> int:
@@ -285,20 +295,23 @@ def write(here: Attempted, *, patiently: bool) -> None:
     else:
         try:
             run_record(fence=here.fence, events=here.batch)
-        except (OperationalError, InterfaceError):
+        except Error as error:
+            raise_unless_away(error)
             connection.close()
             return
     saved = any(event.kind == "checkpoint" for event in here.batch)
     here.batch = []
     if saved:
         prune(here)
+    give_connection_back()
 
 
 def prune(here: Attempted) -> None:
     """Old checkpoints go once newer ones are registered; where the database is away, they go with the next one."""
     try:
         run_prune_checkpoints(fence=here.fence, resume=here.layout.resume)
-    except (OperationalError, InterfaceError):
+    except Error as error:
+        raise_unless_away(error)
         connection.close()
 
 
@@ -363,8 +376,9 @@ def conclude(here: Attempted, exit_code: int) -> None:
         reason, message = failure(here.failed)
         persist(here.watch, lambda: run_fail(fence=fence, reason=reason, message=message))
     elif exit_code == EXIT_STOPPED or here.stop_asked_at is not None:
-        words = "Stopped, checkpoint saved." if exit_code == EXIT_STOPPED else "Stopped after the time it had to save."
-        persist(here.watch, lambda: run_hand_back(fence=fence, message=words))
+        saved = exit_code == EXIT_STOPPED
+        words = "Stopped, checkpoint saved." if saved else "Stopped after the time it had to save."
+        persist(here.watch, lambda: run_hand_back(fence=fence, message=words, saved=saved))
     else:
         conclude_death(here, exit_code)
 
@@ -429,7 +443,9 @@ def persist(watch: LeaseWatch, write: Callable[[], Returned]) -> Returned:
     while True:
         try:
             return write()
-        except (OperationalError, InterfaceError, StoreAway) as error:
+        except (Error, StoreAway) as error:
+            if isinstance(error, Error):
+                raise_unless_away(error)
             what = "the file store" if isinstance(error, StoreAway) else "the database"
             logger.warning("%s does not answer (%s); trying again", what, type(error).__name__)
             connection.close()
@@ -439,16 +455,20 @@ def persist(watch: LeaseWatch, write: Callable[[], Returned]) -> Returned:
 
 
 def let_go(fence: Fence, watch: LeaseWatch) -> None:
-    """The core is dead. Where nobody else has taken the run, say so now, rather than leave it to the reaper."""
+    """No core runs. Where nobody else has taken the run, say so now, rather than leave it to the reaper."""
     if watch.lost.is_set():
         return
     try:
         run_lost(fence=fence, message="The database did not answer in time for this worker to keep its lease.")
-    except (LeaseLost, OperationalError, InterfaceError):
+    except (LeaseLost, Error):
         connection.close()
 
 
 def give_up(fence: Fence, watch: LeaseWatch, error: Exception) -> None:
+    if isinstance(error, Error) and is_away(error):  # before its core had started: nothing is wrong with the run
+        connection.close()
+        let_go(fence, watch)
+        return
     if isinstance(error, FileStoreError):
         reason, message = "data", error.message
     elif isinstance(error, PlackettError):

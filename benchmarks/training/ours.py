@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in __main__ of the core; read when torch is imported
+# as in __main__ of the core; read when torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from transformers import PreTrainedTokenizerFast

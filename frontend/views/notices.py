@@ -27,7 +27,9 @@ ALL_AT_ONCE = 2000
 class ChoiceForm(forms.Form):
     email = forms.EmailField(label=gettext_lazy("Your e-mail address"), required=False)
     needs_a_person = forms.BooleanField(
-        label=gettext_lazy("When a run needs someone: it failed, a fault paused it, or it waits in vain"),
+        label=gettext_lazy(
+            "When a run needs someone: it failed, waits in vain, could not save before a pause, or goes on in trouble"
+        ),
         required=False,
     )
     ends = forms.BooleanField(label=gettext_lazy("When a run ends well, or is cancelled"), required=False)

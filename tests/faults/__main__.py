@@ -1,14 +1,15 @@
 """`manage.py faults`: kill, starve and freeze everything around runs, and see that they end as if nothing had been.
 
-    python3 manage.py faults                 the long form: 50 kills a stage; takes hours, may be stopped
+    python3 manage.py faults                 the long form: 50 kills a stage; may be stopped
     python3 manage.py faults --resume        goes on where it was stopped
     python3 manage.py faults --short         each fault once
     python3 manage.py faults --only redis    those whose name has this in it
 
 Real processes, on a PostgreSQL cluster and Redis servers of its own in a temporary folder, with leases of 5 seconds and
-models of a few thousand weights. Four installations side by side: one for kills, one for what stands around a run, one
-on SQLite, and one of hosts that share nothing but PostgreSQL, Redis and an object store. The table at the end says what
-was done how often, and what held.
+models of a few thousand weights. Several installations side by side, since most of the time is spent waiting (for
+leases, for servers that are away): for kills (in the long form three, by stages), for what stands around a run, one on
+SQLite, and one of hosts that share nothing but PostgreSQL, Redis and an object store. The table at the end says what was
+done how often, and what held.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ from typing import Any
 from tests.faults.servers import S3, Lacking, PostgreSQL, Redis, Server, end_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
-SIDES = ("kills", "around", "sqlite", "hosts")
+# Which kills each installation sees, by stages. In the short form making the world costs more than the waiting.
+KILL_SIDES = {"kills": "", "pretrain, SFT": "pretrain sft", "sample, reward": "sample reward", "PPO": "ppo"}
+SHORT_SIDES = ("kills", "around", "sqlite", "hosts")
+LONG_SIDES = ("pretrain, SFT", "sample, reward", "PPO", "around", "sqlite", "hosts")
+NICE = 5  # for kills, which may come at any moment: what goes by the clock goes first
 MOST_MISSES = 20  # in a row: runs that were over before the moment of their kill came
 
 
@@ -64,7 +69,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="of the moments")
     parser.add_argument("--state", default=str(ROOT / "data" / "faults.jsonl"), help="where results are kept")
     parser.add_argument("--data", help=argparse.SUPPRESS)  # the bootstrap's
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=dict.fromkeys(SHORT_SIDES + LONG_SIDES), help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -80,7 +85,7 @@ def run_sides(options: argparse.Namespace) -> int:
     command += ["--short"] * options.short + ["--only", options.only, "--times", str(options.times)]
     sides = [
         subprocess.Popen([*command, "--side", side], cwd=ROOT, preexec_fn=end_with_parent(signal.SIGTERM))
-        for side in SIDES
+        for side in (SHORT_SIDES if options.short else LONG_SIDES)
     ]
     try:
         return max(side.wait() for side in sides)
@@ -108,39 +113,44 @@ def carry_out_side(options: argparse.Namespace) -> int:
             return network.run_inside([sys.executable, "-m", "tests.faults", *sys.argv[1:]], ROOT)
     if apart:
         Server.host = hosts.HUB
-
-    folder = Path(tempfile.mkdtemp(prefix=f"plackett-faults-{options.side}-"))
+    if options.side in KILL_SIDES:
+        os.nice(NICE)
+    folder = Path(tempfile.mkdtemp(prefix=f"plackett-faults-{slug(options.side)}-"))
     folder.chmod(0o711)  # the user postgres passes through
     data = folder / "data"
     data.mkdir()
     lifeline, held = os.pipe()
-    try:
-        redis = Redis(folder)
-        postgresql = PostgreSQL(folder) if options.side != "sqlite" else None
-        s3 = S3(folder) if apart else None
-    except Lacking as error:
-        print(f"{options.side}: {error}", flush=True)
-        return 1
+    redis = Redis(folder)
+    postgresql = PostgreSQL(folder) if options.side != "sqlite" else None
+    s3 = S3(folder) if apart else None
     servers: list[Server] = [server for server in (redis, postgresql, s3) if server]
     variables = environment(data, postgresql.url if postgresql else "", redis.url, lifeline)
     variables |= s3.variables("faults") if s3 else {}
     stack = (hosts.HostStack if apart else Stack)(data, variables, lifeline, servers)
     os.environ.update({name: value for name, value in variables.items() if name != "FAULTS_LIFELINE_FD"})
-    failed = False
+    failed = kept = False
     try:
-        for server in servers:
-            server.start()
-        failed = not Side(options, stack, redis, postgresql, s3).carry_out()
+        failed = kept = not Side(options, stack, redis, postgresql, s3).carry_out()
     except KeyboardInterrupt:
         failed = True
+    except Lacking as error:
+        print(f"{options.side}: {error}", flush=True)
+        failed = True
+    except Exception:
+        kept = True
+        raise
     finally:
         stack.end()
         os.close(held)
-        if failed:
+        if kept:
             print(f"{options.side}: its logs are in {folder}", flush=True)
         else:
             subprocess.run(["rm", "-rf", str(folder)], check=False)
     return int(failed)
+
+
+def slug(side: str) -> str:
+    return side.lower().replace(", ", "-")
 
 
 class Side:
@@ -165,25 +175,28 @@ class Side:
         todo = [(fault, left) for fault in self.chosen(faults) if (left := self.left(fault)) > 0]
         if not todo:
             return True
+        for server in self.stack.servers:
+            server.start()
         call_command("migrate", verbosity=0, interactive=False)
         self.stack.start_all()
         world = make_world(self.stack, tuple({fault.stage for fault, _ in todo}), self.say)
-        ok, rounds = True, 0
+        ok, rounds = True, 1
         while todo:  # a bit of each in turn, so that a long form that is stopped has seen them all
-            going = [(fault, self.go_through(fault, left, rounds, faults.Scene, world)) for fault, left in todo]
+            going = [(fault, self.go_through(fault, left, faults.Scene, world)) for fault, left in todo]
             ok = ok and all(left >= 0 for _, left in going)
-            todo, rounds = [(fault, left) for fault, left in going if left > 0], rounds + 1
+            todo = [(fault, left) for fault, left in going if left > 0]
             self.say(f"round {rounds} done; {sum(left for _, left in todo)} times left of {len(todo)} faults")
+            rounds += 1
         return ok
 
     def chosen(self, faults: Any) -> list[Any]:
-        lists = {
-            "kills": faults.KILLS,
-            "around": faults.AROUND,
-            "sqlite": faults.ON_SQLITE,
-            "hosts": faults.HOSTS_APART,
-        }
-        return [fault for fault in lists[self.options.side] if self.options.only.lower() in fault.name.lower()]
+        side = self.options.side
+        if side in KILL_SIDES:
+            stages = KILL_SIDES[side].split()
+            listed = [fault for fault in faults.KILLS if not stages or fault.stage in stages]
+        else:
+            listed = {"around": faults.AROUND, "sqlite": faults.ON_SQLITE, "hosts": faults.HOSTS_APART}[side]
+        return [fault for fault in listed if self.options.only.lower() in fault.name.lower()]
 
     def left(self, fault: Any) -> int:
         """How often it is still to be done; one that did not hold is tried again by --resume."""
@@ -191,10 +204,10 @@ class Side:
         rows = read_state(Path(self.options.state))
         return int(wanted) - sum(row["times"] for row in rows if row["fault"] == fault.name and row["held"])
 
-    def go_through(self, fault: Any, left: int, round_: int, scene_class: Any, world: Any) -> int:
+    def go_through(self, fault: Any, left: int, scene_class: Any, world: Any) -> int:
         """Do it as often as one run bears; returns how often it is left to do, -1 where it did not hold."""
         for miss in range(MOST_MISSES):
-            key = f"{self.options.seed}/{fault.name}/{round_}/{miss}"
+            key = f"{self.options.seed}/{fault.name}/{left}/{miss}"  # by what is left: --resume draws new moments
             scene = scene_class(
                 world, self.redis, self.postgresql, random.Random(key), bool(self.options.short), self.s3
             )

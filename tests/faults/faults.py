@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.celery import app
+from tests.faults.patience import patiently, state_of
 from tests.faults.servers import S3, PostgreSQL, Redis, until
 from tests.faults.stack import LEASE_SECONDS
-from tests.faults.world import STAGES, World, check, hold, patiently, seconds_of, state_of
+from tests.faults.world import STAGES, World, check, hold, seconds_of
 from training.models import ENDED, Attempt, Checkpoint, MetricChunk, Run, Worker
 
 TARGETS = ("core", "worker", "core and worker", "web server", "everything")
@@ -70,7 +71,9 @@ def kill(scene: Scene, stage: str, target: str, times: int) -> int:
     run, done, attempt = world.launch(stage), 0, 0
     while done < times:
         found = world.until_running(run, after_attempt=attempt)
-        time.sleep(scene.random.uniform(0.0, world.seconds[stage]))
+        if found.state in ENDED:
+            break
+        time.sleep(scene.random.uniform(0.0, world.seconds_left(found)))
         found = state_of(run)
         if found.state in ENDED:
             break  # it was over before the moment came

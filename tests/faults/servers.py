@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from config import broker
 
 START_SECONDS = 60.0
 NETWORK = "10.231.0.0/16"  # of the hosts that `tests.faults.hosts` makes, and of nobody else
+LOWEST_PORT = 15_000
 
 
 class Lacking(Exception):
@@ -33,6 +35,12 @@ def end_with_parent(number: int) -> Callable[[], None]:
 
 
 def free_port() -> int:
+    """One that the system gives to no outgoing connection: a server that is away for a moment finds it free again."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(min(LOWEST_PORT, lowest), lowest), min(100, max(0, lowest - LOWEST_PORT))):
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -168,14 +176,19 @@ class PostgreSQL(Server):
     """A cluster of its own in a temporary folder; run by the user postgres where we are root, which it refuses."""
 
     name = "postgresql"
+    # Killed processes are what is tried here, not power cuts: the disk need not be waited for.
+    settings: tuple[str, ...] = ("fsync=off",)
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def start(self) -> None:
+        if not (self.folder / "cluster").exists():
+            self.initialise()
+        super().start()
+
+    def initialise(self) -> None:
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
-        log = folder / "initdb.log"
         command = [program("initdb"), "-D", str(self.folder / "cluster"), "-A", "trust", "-U", "postgres", "-E", "UTF8"]
-        with log.open("ab") as output:
+        with (self.folder.parent / "initdb.log").open("ab") as output:
             subprocess.run([*command, "--no-sync"], check=True, stdout=output, stderr=output, **self.owner())
         with (self.folder / "cluster" / "pg_hba.conf").open("a") as rules:
             rules.write(f"host all all {NETWORK} trust\n")
@@ -189,9 +202,9 @@ class PostgreSQL(Server):
         return as_postgres if os.getuid() == 0 else {}
 
     def command(self) -> list[str]:
-        # Killed processes are what is tried here, not power cuts: the disk need not be waited for.
-        quiet = ("-k", "", "-c", f"listen_addresses={self.host}", "-c", "fsync=off")
-        return [program("postgres"), "-D", str(self.folder / "cluster"), "-p", str(self.port), *quiet]
+        settings = [f"listen_addresses={self.host}", *self.settings]
+        quiet = [word for setting in settings for word in ("-c", setting)]
+        return [program("postgres"), "-D", str(self.folder / "cluster"), "-p", str(self.port), "-k", "", *quiet]
 
     def is_ready(self) -> bool:
         import psycopg

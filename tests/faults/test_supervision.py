@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 
 from config.env import BadSetting, env_seconds_by_name
 from tests.training.test_claims import let_lease_run_out
@@ -20,6 +20,7 @@ from training import memory, supervisor
 from training.models import Attempt, Run, RunLine
 from training.rlhf.__main__ import EXIT_UNWATCHED, explain
 from training.rlhf.config import config_from_dict
+from training.selectors.runs import metric_series
 from training.services.claims import reap_lost_leases, run_claim
 from training.supervisor import silence_words
 
@@ -171,6 +172,48 @@ def test_a_worker_frozen_in_the_middle_of_a_transaction_does_not_keep_its_run(ru
     with pytest.raises(psycopg.Error):
         frozen.commit()
     frozen.close()
+
+
+@marked
+def test_a_transaction_that_the_database_ended_for_its_silence_is_done_again(
+    run: Run, fake_core: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the server itself stood still for a minute: it takes its own standstill for ours."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite ends no transactions")
+    real, silences = supervisor.run_record, iter(range(2))
+
+    def silent(**values: Any) -> None:
+        with transaction.atomic():
+            if next(silences, None) is not None:
+                with connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '50ms'")
+                time.sleep(0.3)
+            real(**values)
+
+    monkeypatch.setattr(supervisor, "run_record", silent)
+    fake_core("started", "steps:3", "sleep:1.5", "steps:3", "model")
+    after = carry_out()
+    assert (after.state, after.message, after.lost_count) == ("succeeded", "", 0)
+    assert metric_series(after)["step"] == [1, 2, 3, 4, 5, 6]
+
+
+@marked
+def test_a_database_that_is_away_before_the_core_starts_fails_no_run(
+    run: Run, fake_core: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, absences = supervisor.lay_out, iter(range(1))
+
+    def away(claimed: Run) -> Any:
+        if next(absences, None) is not None:
+            raise OperationalError("the database is away")
+        return real(claimed)
+
+    monkeypatch.setattr(supervisor, "lay_out", away)
+    fake_core("started", "steps:1", "model")
+    after = carry_out()
+    assert (after.state, after.lost_count) == ("queued", 1)
+    assert carry_out().state == "succeeded"
 
 
 # Memory

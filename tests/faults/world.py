@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-from django.db import InterfaceError, OperationalError, connection
+from typing import Any
 
 from annotation.models import Membership, Project
 from annotation.roles import Role
 from tests.factories import MembershipFactory, ProjectFactory, PromptFactory, UserFactory
+from tests.faults.patience import patiently, state_of
 from tests.faults.stack import Stack
 from tests.training.labels import demonstrations, rank_everything
 from training.models import ENDED, Run, RunState
@@ -19,11 +18,9 @@ from training.selectors.runs import metric_series, samples_of
 from training.services.runs import Inputs, run_create
 from training.services.snapshots import corpus_add, snapshot_build
 
-Returned = TypeVar("Returned")
-
 STAGES = ("pretrain", "sft", "sample", "reward", "ppo")
 CLOCK = ("tokens_per_second", "seconds")
-RUN_SECONDS = 180.0  # until a run that is to end is given up
+RUN_SECONDS = 300.0  # until a run that is to end is given up; five installations may share two cores
 
 TRAIN = {"learning_rate": 1e-3, "epochs": 1000, "eval_every": 50, "checkpoint_every_steps": 10, "batch_size": 4}
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -42,27 +39,17 @@ class DidNotHold(Exception):
     """What was promised and did not happen, in words."""
 
 
-def patiently(read: Callable[[], Returned], seconds: float = 120.0) -> Returned:
-    """The answer of a database that may be away for a while."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return read()
-        except (OperationalError, InterfaceError):
-            connection.close()
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-
-
-def state_of(run: Run) -> Run:
-    return patiently(lambda: Run.objects.get(pk=run.pk))
-
-
 def seconds_of(run: Run) -> float:
     """From its first claim to its end."""
     assert run.started_at and run.ended_at
     return (run.ended_at - run.started_at).total_seconds()
+
+
+def seconds_to_start(run: Run) -> float:
+    """From its first claim until its core said that it starts."""
+    line = run.lines.filter(text__startswith="Started").order_by("pk").first()
+    assert line and run.started_at
+    return float((line.created_at - run.started_at).total_seconds())
 
 
 @dataclass(frozen=True)
@@ -95,6 +82,14 @@ class World:
     untouched: dict[str, Ended] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each stage takes from claim to end."""
+    starting: dict[str, float] = field(default_factory=dict)
+    """How much of that it takes to its first step."""
+
+    def seconds_left(self, run: Run) -> float:
+        """About how long an attempt that begins now takes to the run's end: from here a moment in it is drawn."""
+        starting = min(self.starting[run.stage], self.seconds[run.stage])
+        done = run.step / run.total_steps if run.total_steps else 0.0
+        return starting + (self.seconds[run.stage] - starting) * (1.0 - done)
 
     def launch(self, stage: str) -> Run:
         return patiently(
@@ -135,7 +130,7 @@ class World:
         """The run of this stage that is left alone."""
         self.inputs[stage] = inputs
         run = self.until_ended(self.launch(stage))
-        self.seconds[stage] = seconds_of(run)
+        self.seconds[stage], self.starting[stage] = seconds_of(run), seconds_to_start(run)
         self.untouched[stage] = Ended.of(run)
         if not self.untouched[stage].sha256:
             raise DidNotHold(f"the {stage} run left nothing behind")

@@ -21,20 +21,30 @@ class NoticeKind(models.TextChoices):
     SUCCEEDED = "succeeded", _("A run succeeded")
     FAILED = "failed", _("A run failed")
     CANCELLED = "cancelled", _("A run was cancelled")
-    PAUSED = "paused", _("A fault paused a run")
+    PAUSED = "paused", _("A run is paused and could not save first")
     STUCK = "stuck", _("A run waits and no worker takes it")
+    TROUBLE = "trouble", _("A run goes on, and something is wrong")
     WEBHOOK_DISABLED = "webhook_disabled", _("A webhook was switched off")
     TEST = "test", _("A test")
 
 
 ENDS = frozenset({NoticeKind.SUCCEEDED, NoticeKind.CANCELLED})
-NEEDS_A_PERSON = frozenset({NoticeKind.FAILED, NoticeKind.PAUSED, NoticeKind.STUCK, NoticeKind.WEBHOOK_DISABLED})
+NEEDS_A_PERSON = frozenset(
+    {
+        NoticeKind.FAILED,
+        NoticeKind.PAUSED,
+        NoticeKind.STUCK,
+        NoticeKind.TROUBLE,
+        NoticeKind.WEBHOOK_DISABLED,
+    }
+)
 SENT = (  # what goes to webhooks
     NoticeKind.SUCCEEDED,
     NoticeKind.FAILED,
     NoticeKind.CANCELLED,
     NoticeKind.PAUSED,
     NoticeKind.STUCK,
+    NoticeKind.TROUBLE,
 )
 READERS = tuple(role for role, may in CAPABILITIES.items() if Capability.READ_RUNS in may)
 

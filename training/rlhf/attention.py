@@ -33,6 +33,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 TILE = 64  # queries at a time on a CPU
 KEEP_PROBABILITIES = 32 * 2**20  # bytes a layer that wait for the backward pass; more are computed again
 ALIKE = 0.8  # the shortest sequence of a bucket has this share of the longest one's tokens, or more
+SMALL = 2**14  # queries x keys of a sequence: up to here another bucket costs more than what is added to fill one
+SMALL_ALIKE = 0.4
 BUCKET_SCORES = 2**20  # queries x keys of a bucket at most, unless it is one sequence; its masks are then not kept
 FAR = 2**30  # the position of a token that is not there: in everybody's future
 
@@ -171,7 +173,8 @@ def _fits(group: Sequence[Span], span: Span) -> bool:
     longest = group[0]
     keys = max(longest.length, span.length) + max(max(one.prefix for one in group), span.prefix)
     least = span.length + min(min(one.prefix for one in group), span.prefix)
-    alike = span.length >= ALIKE * longest.length and least >= ALIKE * keys
+    share = SMALL_ALIKE if longest.length * keys <= SMALL else ALIKE
+    alike = span.length >= share * longest.length and least >= share * keys
     return alike and (len(group) + 1) * longest.length * keys <= BUCKET_SCORES
 
 

@@ -161,9 +161,9 @@ class Workspace:
             stream.write("\n" + line if torn else line)
         self._torn = False
 
-    def note(self, message: str, level: str = "info") -> None:
-        """A sentence for the run's log."""
-        self.event("note", message=message, level=level)
+    def note(self, message: str, level: str = "info", problem: str = "") -> None:
+        """A sentence for the run's log; with a problem, one that someone should hear of though the run goes on."""
+        self.event("note", message=message, level=level, **({"problem": problem} if problem else {}))
 
     def data(self, split: str, kept: int, reasons: Mapping[str, int]) -> None:
         """How many rows of an input are used, and why others are not."""
@@ -292,7 +292,7 @@ class Workspace:
             f"Free some space where {self.output} is: training goes on, and tries again with the next checkpoint."
         )
         with contextlib.suppress(OSError):
-            self.note(message, level="warning")
+            self.note(message, level="warning", problem="disk")
 
     def delete_old_checkpoints(self) -> None:
         """Those of this attempt beyond the newest and the best; where nobody else looks after them."""

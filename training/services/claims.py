@@ -101,9 +101,13 @@ def run_state(*, fence: Fence) -> RunState:
 
 
 @transaction.atomic
-def run_hand_back(*, fence: Fence, message: str) -> RunState:
-    """Give a stopped run back: to the queue, or to where a person wanted it meanwhile. Raises LeaseLost."""
-    for transition in (transitions.HAND_BACK, transitions.PAUSED, transitions.CANCELLED):
+def run_hand_back(*, fence: Fence, message: str, saved: bool = True) -> RunState:
+    """Give a stopped run back: to the queue, or to where a person wanted it meanwhile. Raises LeaseLost.
+
+    saved: whether it had the time to save; people are told of a pause that came without.
+    """
+    paused = transitions.PAUSED if saved else transitions.PAUSED_UNSAVED
+    for transition in (transitions.HAND_BACK, paused, transitions.CANCELLED):
         if change(fence.run_id, transition, of_attempt=fence.attempt, why=message, message=message):
             end_attempt(fence, "cancelled" if transition is transitions.CANCELLED else "stopped", message)
             return transition.target
@@ -134,7 +138,7 @@ def give_up(fence: Fence, message: str, lost_before: int) -> RunState | None:
 def lose(fence: Fence, message: str) -> RunState | None:
     """Back to the queue; one that was being cancelled or paused is cancelled or paused, since nobody works on it."""
     values: dict[str, Any] = {"message": message, "lost_count": F("lost_count") + 1}
-    for transition in (transitions.LOSE, transitions.PAUSED, transitions.CANCELLED):
+    for transition in (transitions.LOSE, transitions.PAUSED_UNSAVED, transitions.CANCELLED):
         if change(fence.run_id, transition, of_attempt=fence.attempt, why=message, **values):
             return transition.target
     return None

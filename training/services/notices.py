@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -22,6 +23,14 @@ def notice_of_change(*, run: Run, kind: NoticeKind, why: str = "") -> None:
     """Tell of a run's change of state, in the transaction that changes it."""
     detail = {"run": run.name, "stage": run.stage, "reason": run.reason, "why": (run.message or why)[:500]}
     notice_add(project=run.project, run=run, kind=kind, key=f"run:{run.pk}:{kind}:{run.attempt}", detail=detail)
+
+
+def notice_of_trouble(*, run_id: UUID, attempt: int, problem: str, words: str) -> None:
+    """Tell of what a run goes on in spite of and someone should look at; once an attempt for each problem."""
+    run = Run.objects.select_related("project").get(pk=run_id)
+    detail = {"run": run.name, "stage": run.stage, "reason": problem, "why": words[:500]}
+    key = f"run:{run.pk}:{NoticeKind.TROUBLE}:{attempt}:{problem}"
+    notice_add(project=run.project, run=run, kind=NoticeKind.TROUBLE, key=key, detail=detail)
 
 
 @transaction.atomic

@@ -23,7 +23,10 @@ from training.models import (
 )
 from training.rlhf.config import StageConfig, best_metric, config_from_dict
 from training.services.claims import Fence, LeaseLost
+from training.services.notices import notice_of_trouble
 from training.services.removals import remove_from_store
+
+PROBLEMS = ("disk",)  # which a core names in a note: it goes on, and someone should look
 
 
 @transaction.atomic
@@ -41,13 +44,16 @@ def run_record(*, fence: Fence, events: Sequence[Event]) -> None:
     RunLine.objects.bulk_create(
         RunLine(run_id=fence.run_id, attempt=fence.attempt, level=level, text=text) for level, text in lines
     )
+    tell_of_troubles(fence, of(events, "note"))
 
 
 @transaction.atomic
-def run_say(*, fence: Fence, text: str, level: str = "info") -> None:
-    """Add a line to the run's log. Raises LeaseLost."""
+def run_say(*, fence: Fence, text: str, level: str = "info", problem: str = "") -> None:
+    """Add a line to the run's log; of a problem, people are told too. Raises LeaseLost."""
     hold(fence)
     RunLine.objects.create(run_id=fence.run_id, attempt=fence.attempt, level=level, text=text)
+    if problem:
+        notice_of_trouble(run_id=fence.run_id, attempt=fence.attempt, problem=problem, words=text)
 
 
 def hold(fence: Fence, **values: Any) -> None:
@@ -107,6 +113,14 @@ def say_where_versions_differ(fence: Fence, versions: dict[str, Any]) -> None:
             f"This attempt differs from the one before in {', '.join(changed)}: its results are the same to tolerance."
         )
         RunLine.objects.create(run_id=fence.run_id, attempt=fence.attempt, level="warning", text=text)
+
+
+def tell_of_troubles(fence: Fence, notes: Iterable[Event]) -> None:
+    """A note with a problem that we know is for people who do not look at the page just now."""
+    for note in notes:
+        problem, words = note.fields.get("problem"), str(note.fields.get("message") or "")
+        if problem in PROBLEMS:
+            notice_of_trouble(run_id=fence.run_id, attempt=fence.attempt, problem=problem, words=words)
 
 
 def record_latest(fence: Fence, points: Sequence[tuple[int, dict[str, float]]]) -> None:

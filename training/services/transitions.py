@@ -45,6 +45,10 @@ CANCELLED = Transition(
 ASK_TO_PAUSE = Transition(verb="run.pause", sources=frozenset({S.RUNNING}), target=S.PAUSING)
 PAUSE_WAITING = Transition(verb="run.pause", sources=frozenset({S.QUEUED}), target=S.PAUSED)
 PAUSED = Transition(verb="run.paused", sources=frozenset({S.PAUSING}), target=S.PAUSED)
+# Whoever asked for the pause was told that it saves: what was done since the last checkpoint is lost instead.
+PAUSED_UNSAVED = Transition(
+    verb="run.paused", sources=frozenset({S.PAUSING}), target=S.PAUSED, notice=NoticeKind.PAUSED
+)
 RESUME = Transition(verb="run.resume", sources=frozenset({S.PAUSED}), target=S.QUEUED)
 RETRY = Transition(verb="run.retry", sources=frozenset({S.FAILED}), target=S.QUEUED)
 
@@ -60,6 +64,7 @@ ALL = (
     ASK_TO_PAUSE,
     PAUSE_WAITING,
     PAUSED,
+    PAUSED_UNSAVED,
     RESUME,
     RETRY,
 )

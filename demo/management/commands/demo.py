@@ -18,7 +18,7 @@ from config.management.commands.up import Up, only_one
 from demo.driver import Progress, advance, ensure_demo
 from demo.report import demo_report, describe
 
-PATIENCE_SECONDS = 0.3
+PATIENCE_SECONDS = 0.7  # each look is some twenty queries, which the training beside it feels
 
 
 class Command(BaseCommand):

@@ -198,7 +198,7 @@ def full_disk_run(inputs, whole, output):
         pretrain(inputs, output, checkpoint_every_steps=2)
     assert [event["step"] for event in world.events(output, "checkpoint")] == [2, 6]
     [note] = world.events(output, "note")
-    assert note["level"] == "warning"
+    assert (note["level"], note["problem"]) == ("warning", "disk")
     assert "step 4 could not be written" in note["message"] and "the one at step 2 is kept" in note["message"]
     assert names(output) == ["step_00000002", "step_00000006"], "nothing half written is left"
     assert world.weights(output) == world.weights(whole)

@@ -40,10 +40,13 @@ def project_for(user: User | AnonymousUser, slug: str, capability: Capability | 
     """Return the person's access to the project, or raise Http404 where they may not do this there."""
     if not isinstance(user, User) or not user.is_active:
         raise Http404(NOTHING_HERE)
-    project = Project.objects.filter(slug=slug).first()
+    mine = Membership.objects.filter(project__slug=slug, user=user, is_active=True)
+    membership = mine.select_related("project").first()
+    project = membership.project if membership else Project.objects.filter(slug=slug).first()
     if project is None:
         raise Http404(NOTHING_HERE)
-    membership = Membership.objects.filter(project=project, user=user, is_active=True).first()
+    if membership is not None:
+        membership.user = user  # known: what asks for the account behind it needs no query
     access = ProjectAccess(user, project, membership)
     if not access.can(capability):
         raise Http404(NOTHING_HERE)
@@ -53,22 +56,36 @@ def project_for(user: User | AnonymousUser, slug: str, capability: Capability | 
 def labeler_for(user: User | AnonymousUser, slug: str) -> tuple[ProjectAccess, Membership]:
     """Return access and membership of someone who may label in this project, or raise Http404."""
     access = project_for(user, slug, Capability.LABEL)
+    return access, member_of(access)
+
+
+def member_of(access: ProjectAccess) -> Membership:
+    """The membership behind an access, or Http404 for who is no member."""
     if access.membership is None:
         raise Http404(NOTHING_HERE)
-    return access, access.membership
+    return access.membership
 
 
-def assignment_for(user: User | AnonymousUser, slug: str, assignment_id: UUID) -> tuple[ProjectAccess, Assignment]:
-    """Return the person's own assignment, whatever became of its lease, or raise Http404."""
-    access, membership = labeler_for(user, slug)
-    assignment = (
-        Assignment.objects.select_related("task__prompt", "task__brief", "labeler", "task__project")
-        .filter(id=assignment_id, labeler=membership)
-        .first()
-    )
+def assignment_for(
+    user: User | AnonymousUser, slug: str, assignment_id: UUID, *, read: str = "task__prompt"
+) -> tuple[ProjectAccess, Assignment]:
+    """Return the person's own assignment, whatever became of its lease, or raise Http404.
+
+    read: what is read along with it; the prompt is long, and not all need it.
+    """
+    access = project_for(user, slug, Capability.LABEL)
+    return access, own_assignment(access, assignment_id, read=read)
+
+
+def own_assignment(access: ProjectAccess, assignment_id: UUID, *, read: str = "task__prompt") -> Assignment:
+    """The assignment of someone who may label in the project, or Http404 for what is not theirs."""
+    membership = member_of(access)
+    mine = Assignment.objects.filter(id=assignment_id, labeler=membership)
+    assignment = mine.select_related(read).first()
     if assignment is None:
         raise Http404(NOTHING_HERE)
-    return access, assignment
+    assignment.labeler, assignment.task.project = membership, access.project
+    return assignment
 
 
 def projects_of(user: User) -> QuerySet[Project]:

@@ -14,7 +14,7 @@ from rest_framework.generics import ListAPIView, get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response as ApiResponse
 
-from annotation.access import assignment_for, labeler_for, projects_of
+from annotation.access import member_of, own_assignment, projects_of
 from annotation.api_base import PROBLEMS, Acknowledge, Pages, ProjectView, Scope, actor
 from annotation.fields import Category
 from annotation.models import ApiToken, Assignment, Membership, Project, Prompt, TaskKind
@@ -159,7 +159,7 @@ class LabelingView(ProjectView):
     allowed = dict.fromkeys(("GET", "POST", "PUT"), (Capability.LABEL, Scope.LABEL))
 
     def assignment(self, id: UUID) -> Assignment:
-        return assignment_for(self.access.user, self.access.project.slug, id)[1]
+        return own_assignment(self.access, id)
 
 
 class NextTask(LabelingView):
@@ -168,8 +168,7 @@ class NextTask(LabelingView):
     @extend_schema(request=None, responses={200: AssignmentSerializer, 204: NO_TASK, 409: Acknowledge, **PROBLEMS})
     def post(self, request: Request, slug: str) -> ApiResponse:
         """Take the next task. One that you hold already comes again. 409: acknowledge the guidelines first."""
-        _access, labeler = labeler_for(request.user, slug)
-        assignment = assignment_next(labeler=labeler)
+        assignment = assignment_next(labeler=member_of(self.access))
         if assignment is None:
             return ApiResponse(status=status.HTTP_204_NO_CONTENT)
         return ApiResponse(AssignmentSerializer(assignment).data)

@@ -40,9 +40,15 @@ class Policy:
     """Within a category, the tasks on which the reward model is least sure before older ones."""
     review_after_skips: int = 3
     """A task that so many labelers skipped leaves the queue for a look by a reviewer; 0: never."""
+    daily_limit: int | None = None
+    """Tasks a day for each labeler at most, where they have no limit of their own; None: any number."""
 
     def weight(self, kind: str) -> int:
         return self.weights.get(kind, 1)
+
+    @property
+    def has_quotas(self) -> bool:
+        return sum(self.quotas.values()) > 0
 
     def order(self) -> tuple[str, ...]:
         """The order of tasks within a category, as a query writes it."""
@@ -102,7 +108,7 @@ def deficits(taken: Mapping[str, int], quotas: Mapping[str, float]) -> dict[str,
 
 def categories_in_order(heads: list[Head], taken: Mapping[str, int], policy: Policy) -> list[str]:
     """Return the categories in the order in which to try them, for the heads that this labeler may get."""
-    if not sum(policy.quotas.values()):
+    if not policy.has_quotas:
         return [head.category for head in sorted(heads, key=lambda head: place_of(head, policy))]
     lacking = deficits({head.category: 0 for head in heads} | dict(taken), policy.quotas)
     ranked = sorted(heads, key=lambda head: (-head.priority, -lacking[head.category], head.category))

@@ -184,9 +184,10 @@ def postgresql_database(name: str, url: str) -> dict[str, Any]:
 
 
 def sqlite_database(path: Path) -> dict[str, Any]:
-    """SQLite as several processes need it: WAL, the write lock taken at BEGIN, a commit on disk when it returns."""
+    """SQLite as several processes need it: WAL, the write lock taken at BEGIN (by threads in turn), a commit on disk
+    when it returns."""
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "config.sqlite",
         "NAME": str(path),
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",

@@ -35,12 +35,12 @@ class Service:
     stop_seconds: float
 
 
-def web_command(host: str, port: int) -> list[str]:
+def web_command(host: str, port: int, workers: int = 1) -> list[str]:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return [
         *(sys.executable, "-m", "gunicorn", "config.wsgi", "--bind", address),
         # The pages are sync ORM code: threads share one process, and live progress is polled, never held open.
-        *("--worker-class", "gthread", "--workers", "1", "--threads", "8"),
+        *("--worker-class", "gthread", "--workers", str(workers), "--threads", "8"),
         *("--timeout", "120", "--graceful-timeout", "5", "--keep-alive", "30", "--no-control-socket"),
     ]
 
@@ -68,8 +68,8 @@ def worker_command(queue: str, *, pool: str, concurrency: int, beat: Path | None
     return command if beat is None else [*command, "--beat", "--schedule", str(beat)]
 
 
-def web_service(host: str, port: int) -> Service:
-    return Service(name="web", label="web server", command=web_command(host, port), stop_seconds=10)
+def web_service(host: str, port: int, workers: int = 1) -> Service:
+    return Service(name="web", label="web server", command=web_command(host, port, workers), stop_seconds=10)
 
 
 def default_worker_service(data: Path) -> Service:

@@ -176,6 +176,7 @@ RUN_STUCK_MINUTES = env_int("RUN_STUCK_MINUTES", default=10, minimum=1, maximum=
 RUN_SILENT_SECONDS = env_int("RUN_SILENT_SECONDS", default=900, minimum=5, maximum=86_400)  # no event: it hangs
 STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "rloo", "sample", "evaluate")
 RUN_SILENT_STAGES = env_seconds_by_name("RUN_SILENT_STAGES", STAGES)  # other times for some stages: ppo=1800
+WEB_PROCESSES = env_int("WEB_PROCESSES", default=1, minimum=1, maximum=64)  # those that `up` answers requests with
 LABEL_LEASE_SECONDS = env_int("LABEL_LEASE_SECONDS", default=30 * 60, minimum=5, maximum=7 * 24 * 3600)
 
 # Notices. No mail goes out unless EMAIL_HOST is set; links in mails and webhooks need PUBLIC_URL.
@@ -201,6 +202,7 @@ DEMO_SEED = env_int("DEMO_SEED", default=7, minimum=0, maximum=2**31)
 DEMO_SHORT = env_bool("DEMO_SHORT", default=False)  # only run through, in about a minute
 DEMO_HEADLESS = env_bool("DEMO_HEADLESS", default=False)  # nobody visits: the simulated labelers leave no task over
 
+API_REQUESTS_A_MINUTE = env_int("API_REQUESTS_A_MINUTE", default=600, minimum=1, maximum=1_000_000)  # of one account
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "annotation.authentication.TokenAuthentication",
@@ -212,7 +214,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "annotation.api_base.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
-    "DEFAULT_THROTTLE_RATES": {"user": "600/min"},
+    "DEFAULT_THROTTLE_RATES": {"user": f"{API_REQUESTS_A_MINUTE}/min"},
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Plackett",

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID
 
 from django.conf import settings
 
@@ -136,8 +135,8 @@ def may_go(path: Path) -> bool:
         return True
     if path.parent.name != "checkpoints":
         return False
-    run_id, attempt, step = UUID(path.parts[-5]), int(path.parts[-3]), int(path.name.removeprefix("step_"))
-    return not Checkpoint.objects.filter(run=run_id, attempt=attempt, step=step).exists()
+    run_id, attempt, step = path.parts[-5], path.parts[-3], path.name.removeprefix("step_")
+    return not Checkpoint.objects.filter(run_id=run_id, attempt=attempt, step=int(step)).exists()
 
 
 def drop(path: Path, locked_with: Path) -> bool:

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from annotation.fields import Flag, default_ranking_fields
-from annotation.models import Assignment, FormVersion, Project, Ranking, TaskKind
+from annotation.models import Assignment, AssignmentStatus, FormVersion, Project, Ranking, TaskKind
 from annotation.ranking_form import FormProblem
 
 
@@ -35,14 +35,24 @@ def form_in_hand(assignment: Assignment, version: int | None = None) -> FormVers
     Raises: FormProblem for a version that there never was.
     """
     task = assignment.task
-    if task.kind != TaskKind.RANKING:  # no other kind has a form that is a project's own
-        return default_form(task.project, task.kind)
-    versions = form_versions(task.project, task.kind)
+    if task.kind != TaskKind.RANKING:
+        return form_of(assignment, None)
     if version is not None:
         return version_of(task.project, task.kind, version)
+    if assignment.status != AssignmentStatus.SUBMITTED:  # it has no label
+        return form_of(assignment, None)
     label = Ranking.objects.filter(assignment=assignment, is_current=True).select_related("form").first()
+    return form_of(assignment, label)
+
+
+def form_of(assignment: Assignment, label: Ranking | None) -> FormVersion:
+    """The form that this label of the assignment was made under; without a label, the one that its work began under."""
+    task = assignment.task
+    if task.kind != TaskKind.RANKING:  # no other kind has a form that is a project's own
+        return default_form(task.project, task.kind)
     if label is not None and label.form is not None:
         return label.form
+    versions = form_versions(task.project, task.kind)
     given = versions.filter(created_at__lte=assignment.assigned_at).first() or versions.last()
     return given or default_form(task.project, task.kind)
 

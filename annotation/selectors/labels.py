@@ -19,6 +19,7 @@ from annotation.models import (
     Response,
     WrittenPrompt,
 )
+from annotation.models.tasks import RANKED, WRITTEN
 
 AnyLabel = Demonstration | Ranking | WrittenPrompt
 TABLES: tuple[type[AnyLabel], ...] = (Demonstration, Ranking, WrittenPrompt)
@@ -84,17 +85,25 @@ def done_by(labeler: Membership) -> dict[str, int]:
 
 def label_current(assignment: Assignment) -> AnyLabel | None:
     """The label of an assignment as it stands, or None while there is none."""
-    revisions = label_history(assignment)
+    return current_of(label_history(assignment))
+
+
+def current_of(revisions: Sequence[AnyLabel]) -> AnyLabel | None:
+    """The one of a label's revisions that stands."""
     return next((label for label in revisions if label.is_current), None)
 
 
 def label_history(assignment: Assignment) -> list[AnyLabel]:
-    """The revisions of an assignment's label, newest first."""
-    demonstrations = Demonstration.objects.filter(assignment=assignment).select_related("response", "guideline")
-    rankings = Ranking.objects.filter(assignment=assignment).select_related("guideline")
+    """The revisions of an assignment's label, newest first. One query where there is none."""
+    kind = assignment.task.kind
+    if kind in RANKED:
+        rankings = Ranking.objects.filter(assignment=assignment).select_related("guideline", "form")
+        return list(rankings.prefetch_related("ranked_responses__response").order_by("-revision"))
+    if kind in WRITTEN:
+        written = Demonstration.objects.filter(assignment=assignment).select_related("response", "guideline")
+        return list(written.order_by("-revision"))
     prompts = WrittenPrompt.objects.filter(assignment=assignment).select_related("prompt", "guideline")
-    found: list[AnyLabel] = [*demonstrations, *rankings.prefetch_related("ranked_responses__response"), *prompts]
-    return sorted(found, key=lambda label: -label.revision)
+    return list(prompts.order_by("-revision"))
 
 
 def responses_presented(assignment: Assignment) -> list[Response]:

@@ -54,9 +54,9 @@ def tasks_in_work(project: Project) -> dict[str, int]:
 
 def waiting_for(labeler: Membership) -> dict[str, int]:
     """How many tasks of each kind this labeler could be given now, counted to a thousand or to their day's limit."""
-    left = left_today(labeler)
-    most = COUNTED_AT_MOST if left is None else min(left, COUNTED_AT_MOST)
     policy = policy_of(labeler.project)
+    left = left_today(labeler, policy)
+    most = COUNTED_AT_MOST if left is None else min(left, COUNTED_AT_MOST)
     return {
         str(kind): candidates(labeler, kind).order_by()[:most].count() if policy.weight(kind) and most else 0
         for kind in TaskKind.values

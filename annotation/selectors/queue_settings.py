@@ -25,4 +25,5 @@ def policy_of(project: Project) -> Policy:
         quotas=row.quotas,
         uncertain_first=row.uncertain_first,
         review_after_skips=row.review_after_skips,
+        daily_limit=row.daily_limit,
     )

@@ -23,6 +23,7 @@ from annotation.models import (
     Assignment,
     AssignmentStatus,
     Demonstration,
+    FormVersion,
     Guideline,
     GuidelineAcknowledgement,
     Membership,
@@ -114,16 +115,18 @@ def ranking_submit(
     origin: str = Origin.HUMAN,
     prompt_fields: Mapping[str, Any] | None = None,
     form_version: int | None = None,
+    form: FormVersion | None = None,
 ) -> Ranking:
     """Keep the labeler's ranking of the task's answers; on a task submitted before, as a new revision.
 
-    It is held to the version of the form that the labeler was shown (`form_version`), whatever was published since.
+    It is held to the version of the form that the labeler was shown (`form_version`, or `form` where the caller has
+    read it), whatever was published since.
     A comparison of two models is a ranking of two answers.
 
     Raises: RankingProblem, FormProblem, LabelError, NotYours.
     """
     check_kind(assignment, *RANKED)
-    form = form_in_hand(assignment, form_version)
+    form = form or form_in_hand(assignment, form_version)
     checked = check_items(assignment, items, form.fields)
     said = checked_answers(form.fields, prompt_fields or {})
     content = digest_of(checked, said)
@@ -143,10 +146,11 @@ def submit_once(
     try:
         with transaction.atomic():
             return submit(kind, submission, add)
-    except IntegrityError:  # a concurrent sending of it under another task's lock was first
+    except IntegrityError:  # it made a label under another task's lock, before or meanwhile
         label = kind.objects.filter(submission_id=submission.submission_id).first()
         if label is None:
             raise
+        submission.assignment.refresh_from_db(fields=["status", "slot"])
         return same_submission(label, submission)
 
 
@@ -154,8 +158,10 @@ def submit(kind: type[AnyLabel], submission: Submission, add: Callable[[Task, di
     """Make the label under the task's lock, unless it is there."""
     assignment = submission.assignment
     task = lock_task(assignment.task_id)
+    task.project = assignment.task.project
     key = submission.submission_id
-    known = find_sent(kind, submission)
+    assignment.refresh_from_db(fields=["status", "slot"])
+    known = find_sent(kind, submission) if assignment.status == AssignmentStatus.SUBMITTED else None
     if known is not None:
         if content_of(known) == submission.content:
             return known
@@ -194,15 +200,17 @@ def settle_assignment(task: Task, assignment: Assignment) -> bool:
 
     Whoever comes late takes a free slot; where there is none, the label is kept and does not count.
     """
-    assignment.refresh_from_db()
+    changed: dict[str, Any] = {"draft": {}, "draft_saved_at": None}
     if assignment.status != AssignmentStatus.SUBMITTED:
         if assignment.slot is None and is_free(task):
             assignment.slot = take_slot(task)
         assignment.status = AssignmentStatus.SUBMITTED
-        changed = {"status": assignment.status, "slot": assignment.slot, "skip_reason": "", "skip_note": ""}
-        Assignment.objects.filter(pk=assignment.pk).update(ended_at=Now(), **changed)
-    Assignment.objects.filter(pk=assignment.pk).update(draft={}, draft_saved_at=None)
-    assignment.refresh_from_db()
+        changed |= {"status": assignment.status, "slot": assignment.slot, "skip_reason": "", "skip_note": ""}
+        changed["ended_at"] = Now()
+    Assignment.objects.filter(pk=assignment.pk).update(**changed)
+    # What was loaded before is stale now: whoever looks at it reads it anew.
+    for name in changed.keys() - {"status", "slot"}:
+        assignment.__dict__.pop(name, None)
     return assignment.slot is not None
 
 
@@ -226,8 +234,10 @@ def shared_fields(task: Task, submission: Submission) -> dict[str, Any]:
 def next_revision(kind: type[AnyLabel], assignment: Assignment) -> int:
     """Make room for a new current revision, under the task's lock, and return its number."""
     latest = kind.objects.filter(assignment=assignment).order_by("-revision").values_list("revision", flat=True).first()
+    if latest is None:
+        return 1
     kind.objects.filter(assignment=assignment, is_current=True).update(is_current=False)
-    return (latest or 0) + 1
+    return latest + 1
 
 
 # --- What is kept ---------------------------------------------------------------------------------

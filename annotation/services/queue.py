@@ -12,7 +12,7 @@ Locks are taken in one order, labeler before task, and a claim holds one task, s
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.errors import PlackettError
@@ -41,7 +42,7 @@ from annotation.policy import Head, Policy, categories_in_order, kinds_in_order
 from annotation.roles import Capability
 from annotation.selectors.limits import left_today
 from annotation.selectors.queue_settings import policy_of
-from annotation.selectors.taken import labels_taken
+from annotation.selectors.taken import Counts, Taken, labels_taken
 from annotation.services import audit
 from annotation.services.audit import Actor
 from annotation.services.guidelines import check_acknowledged
@@ -74,23 +75,24 @@ def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignme
     check_acknowledged(labeler)
     kinds = [kind] if kind else list(TaskKind.values)
     leases_release_expired(labeler=labeler)
+    # Read before the lock: on SQLite it is everybody's.
+    policy, counts = policy_of(labeler.project), labels_taken(labeler.project)
     with transaction.atomic():
         # The same person in two tabs gets the same task in both.
-        Membership.objects.select_for_update(no_key=True).get(pk=labeler.pk)
-        in_hand = resume_lease(labeler, kinds) or regain_lost(labeler, kinds)
-        if in_hand is None and left_today(labeler) != 0:
-            return lease_new(labeler, kinds)
-        return in_hand
+        lock_labeler(labeler)
+        found = None
+        if labeler.assignments.filter(status__in=(Status.LEASED, Status.EXPIRED)).exists():
+            found = resume_lease(labeler, kinds) or regain_lost(labeler, kinds)
+        if found is None and left_today(labeler, policy) != 0:
+            found = lease_new(labeler, kinds, policy, counts)
+    return None if found is None else read(found, labeler)
 
 
 def resume_lease(labeler: Membership, kinds: list[str]) -> Assignment | None:
     """Return the task in the labeler's hands, with its time begun anew."""
-    held = (
-        labeler.assignments.filter(status=Status.LEASED, task__kind__in=kinds).order_by("-assigned_at", "-id").first()
-    )
-    if held is not None and extend_lease(held):
-        return read(held)
-    return None
+    held = labeler.assignments.filter(status=Status.LEASED, task__kind__in=kinds)
+    latest = held.order_by("-assigned_at", "-id").first()
+    return latest if latest is not None and extend_lease(latest) else None
 
 
 def regain_lost(labeler: Membership, kinds: list[str]) -> Assignment | None:
@@ -104,15 +106,14 @@ def regain_lost(labeler: Membership, kinds: list[str]) -> Assignment | None:
     return lease_again(task, Assignment.objects.get(task=task, labeler=labeler))
 
 
-def lease_new(labeler: Membership, kinds: list[str]) -> Assignment | None:
+def lease_new(labeler: Membership, kinds: list[str], policy: Policy, counts: Counts) -> Assignment | None:
     """Lease the task that the policy puts first, of those that this labeler has not met.
 
     Tasks that another process has locked are passed by. Where only such are left, wait for them: passing by the last
     task of a queue would leave its slot to nobody.
     """
-    policy = policy_of(labeler.project)
     for skip_locked in (True, False):
-        for waiting in best_first(labeler, kinds, policy):
+        for waiting in best_first(labeler, kinds, policy, counts):
             # NO KEY UPDATE, so that others may insert rows that point at the task meanwhile.
             task = waiting.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked).first()
             if task is not None:
@@ -164,41 +165,65 @@ def hurdles(labeler: Membership, kind: str) -> dict[Hurdle, Q | Exists]:
 # --- The policy, carried out ------------------------------------------------------------------------
 
 
-def best_first(labeler: Membership, kinds: list[str], policy: Policy) -> Iterator[QuerySet[Task]]:
+def best_first(labeler: Membership, kinds: list[str], policy: Policy, counts: Counts) -> Iterator[QuerySet[Task]]:
     """Yield where to look for the next task, the best place first.
 
-    Ordinarily two queries are asked before the first place is known, however many tasks and labels there are. At the
-    end of each kind come all of its tasks: a category that was not counted yet must not be starved.
+    Ordinarily two queries at most are asked before the first place is known, whatever there is in it. At the end of
+    each kind come all of its tasks, and at the end of all the kinds of which none was counted: what was not counted yet
+    must not be starved.
     """
-    for kind in kinds_first(labeler, kinds, policy):
-        waiting = candidates(labeler, kind).order_by(*policy.order())
-        for category in categories_first(waiting, labeler.project, kind, policy):
-            yield waiting.filter(category=category)
+    handed_out = [kind for kind in kinds if policy.weight(kind) > 0]
+    counted = [kind for kind in handed_out if any(count.waiting for count in counts[kind].values())]
+    for kind in kinds_first(labeler, counted, policy):
+        yield from categories_first(labeler, kind, counts[kind], policy)
         yield candidates(labeler, kind)
+    for kind in handed_out:
+        if kind not in counted:
+            yield candidates(labeler, kind)
 
 
 def kinds_first(labeler: Membership, kinds: list[str], policy: Policy) -> list[str]:
-    """The kinds that have a task for this labeler, in the order in which the policy tries them. One query."""
-    handed_out = [kind for kind in kinds if policy.weight(kind) > 0]
-    if len(handed_out) < 2:
-        return handed_out
-    heads = {kind: Subquery(candidates(labeler, kind).values("priority")[:1]) for kind in handed_out}
+    """Those of the kinds that have a task for this labeler, in the order in which the policy tries them. One query."""
+    if len(kinds) < 2:
+        return kinds
+    heads = {kind: Subquery(candidates(labeler, kind).values("priority")[:1]) for kind in kinds}
     priorities = Project.objects.filter(pk=labeler.project_id).values(**heads).get()
     found = {kind: priority for kind, priority in priorities.items() if isinstance(priority, int)}
     return kinds_in_order(found, policy, random.random())
 
 
-def categories_first(waiting: QuerySet[Task], project: Project, kind: str, policy: Policy) -> list[str]:
-    """The categories in which these tasks wait, in the order in which the policy tries them. Two queries."""
-    counts = labels_taken(project)[kind]
+def categories_first(
+    labeler: Membership, kind: str, counts: Mapping[str, Taken], policy: Policy
+) -> Iterator[QuerySet[Task]]:
+    """Yield the tasks of one category of this kind after the other, as the policy tries them.
+
+    Nothing where all tasks of the kind have one order: they come after this.
+    """
+    waiting = candidates(labeler, kind).order_by(*policy.order())
     waiting_in = [category for category, count in counts.items() if count.waiting]
-    if len(waiting_in) < 2:
-        return waiting_in
-    heads = {category: Subquery(waiting.filter(category=category).values("pk")[:1]) for category in waiting_in}
-    ids = [key for key in Project.objects.filter(pk=project.pk).values_list(*heads.values()).get() if key]
-    rows = Task.objects.filter(pk__in=ids).values_list("category", "priority", "uncertainty", "pk")
     taken = {category: count.taken for category, count in counts.items()}
-    return categories_in_order([Head(*row[:3], str(row[3])) for row in rows], taken, policy)
+    if len(waiting_in) == 1:
+        yield waiting.filter(category=waiting_in[0])
+    elif policy.has_quotas:
+        # Of the tasks of the highest priority alone, which one query finds; the others wait.
+        best = candidates(labeler, kind).values_list("priority", flat=True).first()
+        if best is not None:
+            heads = [Head(category, best, 0.0, "") for category in waiting_in]
+            for category in categories_in_order(heads, taken, policy):
+                yield waiting.filter(category=category, priority=best)
+    elif policy.uncertain_first:
+        for category in categories_in_order(heads_of(labeler, waiting, waiting_in), taken, policy):
+            yield waiting.filter(category=category)
+
+
+def heads_of(labeler: Membership, waiting: QuerySet[Task], categories: list[str]) -> list[Head]:
+    """The first of these tasks in each category, found by the categories' index. Two queries."""
+    heads = {category: Subquery(waiting.filter(category=category).values("pk")[:1]) for category in categories}
+    if not heads:
+        return []
+    ids = [key for key in Project.objects.filter(pk=labeler.project_id).values_list(*heads.values()).get() if key]
+    rows = Task.objects.filter(pk__in=ids).values_list("category", "priority", "uncertainty", "pk")
+    return [Head(*row[:3], str(row[3])) for row in rows]
 
 
 def lease_to(labeler: Membership, task: Task) -> Assignment:
@@ -207,7 +232,7 @@ def lease_to(labeler: Membership, task: Task) -> Assignment:
     assignment.slot = take_slot(task)
     assignment.presented_order = shuffled_responses(task)
     assignment.save(force_insert=True)
-    return read(assignment)
+    return assignment
 
 
 def lease_again(task: Task, assignment: Assignment) -> Assignment:
@@ -215,7 +240,7 @@ def lease_again(task: Task, assignment: Assignment) -> Assignment:
     Assignment.objects.filter(pk=assignment.pk).update(
         status=Status.LEASED, slot=take_slot(task), lease_until=Now() + lease_time(), ended_at=None
     )
-    return read(assignment)
+    return assignment
 
 
 def shuffled_responses(task: Task) -> list[str]:
@@ -228,6 +253,12 @@ def shuffled_responses(task: Task) -> list[str]:
 # --- Slots: only under the task's lock ------------------------------------------------------------
 
 
+def lock_labeler(labeler: Membership) -> None:
+    """Have others who lock this labeler wait; on SQLite the transaction alone does that."""
+    if connection.features.has_select_for_update:
+        Membership.objects.select_for_update(no_key=True).get(pk=labeler.pk)
+
+
 def lock_task(task_id: Any) -> Task:
     return Task.objects.select_for_update(of=("self",), no_key=True).get(pk=task_id)
 
@@ -238,7 +269,9 @@ def is_free(task: Task) -> bool:
 
 def take_slot(task: Task) -> int:
     """Take the lowest free slot of a locked task."""
-    held = set(task.assignments.filter(slot__isnull=False).order_by().values_list("slot", flat=True))
+    held: set[int | None] = set()
+    if task.open_slots < task.overlap:
+        held |= set(task.assignments.filter(slot__isnull=False).order_by().values_list("slot", flat=True))
     slot = next(number for number in range(1, task.overlap + 1) if number not in held)
     Task.objects.filter(pk=task.pk).update(open_slots=F("open_slots") - 1)
     task.open_slots -= 1
@@ -289,7 +322,7 @@ def release_expired(assignment_id: Any, task_id: Any) -> int:
 
 def leases_give_back(*, labeler: Membership) -> None:
     """End the labeler's leases, so that others get the tasks; drafts stay with the labeler. Inside a transaction."""
-    Membership.objects.select_for_update(no_key=True).get(pk=labeler.pk)  # labeler before task, as in a claim
+    lock_labeler(labeler)  # before the task, as in a claim
     for assignment in labeler.assignments.filter(status=Status.LEASED).order_by("task"):
         task = lock_task(assignment.task_id)
         held = Assignment.objects.filter(pk=assignment.pk, status=Status.LEASED)
@@ -362,7 +395,7 @@ def assignment_skip(*, assignment: Assignment, reason: str, note: str = "", by: 
     audit.record(project=task.project, by=by, verb="assignment.skip", target=assignment, reason=reason)
     if assignment.status != Status.SKIPPED:
         count_skip(task)
-    return read(assignment)
+    return read(assignment, assignment.labeler)
 
 
 def count_skip(task: Task) -> None:
@@ -394,20 +427,20 @@ def draft_save(*, assignment: Assignment, draft: dict[str, Any], base: datetime 
     mine = Assignment.objects.filter(pk=assignment.pk)
     if draft.get("tab"):
         mine = mine.filter(Q(draft_saved_at__isnull=True) | Q(draft__tab=draft["tab"]))
-    if not mine.update(draft=draft, draft_saved_at=Now()):
-        draft_replace(assignment, draft, base)
-    assignment.refresh_from_db(fields=["draft", "draft_saved_at"])
-    assert assignment.draft_saved_at is not None
-    return assignment.draft_saved_at
+    now = timezone.now()
+    with transaction.atomic():
+        if not mine.update(draft=draft, draft_saved_at=now):
+            draft_replace(assignment, draft, base, now)
+    assignment.draft, assignment.draft_saved_at = draft, now
+    return now
 
 
-@transaction.atomic
-def draft_replace(assignment: Assignment, draft: dict[str, Any], base: datetime | None) -> None:
+def draft_replace(assignment: Assignment, draft: dict[str, Any], base: datetime | None, now: datetime) -> None:
     """Replace another window's draft, if it is the one that this draft was written upon."""
     locked = Assignment.objects.select_for_update().get(pk=assignment.pk)
     if locked.draft_saved_at is not None and locked.draft_saved_at != base:
         raise DraftElsewhere(locked)
-    Assignment.objects.filter(pk=assignment.pk).update(draft=draft, draft_saved_at=Now())
+    Assignment.objects.filter(pk=assignment.pk).update(draft=draft, draft_saved_at=now)
 
 
 def without_nul(value: Any) -> Any:
@@ -437,8 +470,8 @@ def check_own(assignment: Assignment, by: Actor) -> None:
     check_may_label(assignment.labeler)
 
 
-def read(assignment: Assignment) -> Assignment:
-    """The assignment as the database has it now, with what its page shows."""
-    return Assignment.objects.select_related("task__prompt", "task__brief", "task__project", "labeler__project").get(
-        pk=assignment.pk
-    )
+def read(assignment: Assignment, labeler: Membership) -> Assignment:
+    """The labeler's assignment as the database has it now, with what its page shows."""
+    found = Assignment.objects.select_related("task__prompt").get(pk=assignment.pk)
+    found.labeler, found.task.project = labeler, labeler.project
+    return found

@@ -14,9 +14,11 @@ from django.utils.translation import gettext_lazy
 
 from annotation.models.accounts import Theme, User
 from annotation.roles import Capability
+from frontend import choices
 from frontend import markdown as rendering
 from frontend.access import ProjectAccess, Tab, tabs_of, with_counts
 from frontend.preferences import THEME_COOKIE
+from frontend.submissions import Answer
 from training.selectors.notices import unread_count
 
 register = template.Library()
@@ -80,6 +82,24 @@ def moment(when: datetime | None, form: str = "datetime") -> SafeString | str:
         return ""
     text = when.astimezone(UTC).strftime(MOMENT_FORMS[form])
     return format_html('<time datetime="{}" data-form="{}">{}</time>', when.isoformat(), form, text)
+
+
+@register.simple_tag
+def scale(answer: Answer, ratings: list[str], allow_partial: bool) -> SafeString:
+    """`{% scale answer ratings allow_partial %}`: the rating of an answer; without partial orders each needs one."""
+    return choices.scale_html(f"rating-{answer.position}", tuple(ratings), answer.rating, not allow_partial)
+
+
+@register.simple_tag
+def flag_boxes(answer: Answer, flags: list[tuple[str, str]]) -> SafeString:
+    """`{% flag_boxes answer flags %}`: what may be said of an answer, and what is."""
+    return choices.flags_html(f"flags-{answer.position}", tuple(map(tuple, flags)), tuple(answer.flags))
+
+
+@register.simple_tag
+def rank_options(answer: Answer, ranks: list[str]) -> SafeString:
+    """`{% rank_options answer ranks %}`: the places that an answer may have."""
+    return choices.ranks_html(tuple(ranks), answer.rank)
 
 
 @register.simple_tag

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
@@ -44,8 +45,9 @@ from annotation.roles import Capability
 from annotation.selectors import labels as label_selectors
 from annotation.selectors import queue as queue_selectors
 from annotation.selectors.feedback import Feedback, feedback_on
-from annotation.selectors.forms import form_in_hand
+from annotation.selectors.forms import form_in_hand, form_of
 from annotation.selectors.guidelines import guideline_to_acknowledge, guidelines_current
+from annotation.selectors.labels import AnyLabel
 from annotation.selectors.nothing import reasons_for_nothing
 from annotation.services import labels, queue
 from annotation.services.feedback import feedback_seen, question_ask
@@ -200,9 +202,11 @@ def assignment(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> Htt
     access, task_in_hand = assignment_for(request.user, slug, assignment_id)
     if request.method == "POST":
         return submit(request, access, task_in_hand)
-    if guideline_to_acknowledge(task_in_hand.labeler) and label_selectors.label_current(task_in_hand) is None:
+    revisions = label_selectors.label_history(task_in_hand)
+    if label_selectors.current_of(revisions) is None and guideline_to_acknowledge(task_in_hand.labeler):
         return redirect("frontend:guidelines_acknowledge", slug)  # the draft waits here meanwhile
-    return task_page(request, access, task_in_hand, Form(values=starting_values(task_in_hand)))
+    form = Form(values=starting_values(task_in_hand, revisions))
+    return task_page(request, access, task_in_hand, form, revisions=revisions)
 
 
 def submit(request: HttpRequest, access: ProjectAccess, assignment: Assignment) -> HttpResponse:
@@ -271,7 +275,7 @@ def submit_ranking(request: HttpRequest, assignment: Assignment, clock: submissi
         active_seconds=clock.active_seconds,
         by=assignment.labeler,
         prompt_fields=read.prompt_fields,
-        form_version=version.version,
+        form=version,
     )
 
 
@@ -318,9 +322,15 @@ def refused(request: HttpRequest, access: ProjectAccess, assignment: Assignment,
 
 
 def task_page(
-    request: HttpRequest, access: ProjectAccess, assignment: Assignment, form: Form, status: int = 200
+    request: HttpRequest,
+    access: ProjectAccess,
+    assignment: Assignment,
+    form: Form,
+    status: int = 200,
+    revisions: Sequence[AnyLabel] | None = None,
 ) -> HttpResponse:
-    revisions = label_selectors.label_history(assignment)
+    if revisions is None:
+        revisions = label_selectors.label_history(assignment)
     context = {
         "feedback": read_feedback(assignment),
         "access": access,
@@ -345,9 +355,8 @@ def task_page(
     if assignment.task.kind == TaskKind.COMPARISON:
         context |= {"answers": submissions.answers_of(assignment, form.values), "choice": form.values.get("choice", "")}
         return render(request, "frontend/labeling/compare.html", context, status=status)
-    return render(
-        request, "frontend/labeling/rank.html", context | ranking_context(request, assignment, form), status=status
-    )
+    context |= ranking_context(request, assignment, form, revisions)
+    return render(request, "frontend/labeling/rank.html", context, status=status)
 
 
 def read_feedback(assignment: Assignment) -> Feedback:
@@ -358,11 +367,14 @@ def read_feedback(assignment: Assignment) -> Feedback:
     return found
 
 
-def ranking_context(request: HttpRequest, assignment: Assignment, form: Form) -> dict[str, Any]:
-    try:
-        version = form_shown(request, assignment)
-    except PlackettError:  # a version that never was: the notice says so, the page goes on with the right one
-        version = form_in_hand(assignment)
+def ranking_context(
+    request: HttpRequest, assignment: Assignment, form: Form, revisions: Sequence[AnyLabel]
+) -> dict[str, Any]:
+    current = label_selectors.current_of(revisions)
+    version = form_of(assignment, current if isinstance(current, Ranking) else None)
+    if request.method == "POST":  # drawn again as it was; a version that never was is said in the notice
+        with suppress(PlackettError):
+            version = form_shown(request, assignment)
     return form_context(version.fields) | {
         "form_version": version.version,
         "answers": submissions.answers_of(assignment, form.values, form.problems),
@@ -372,11 +384,11 @@ def ranking_context(request: HttpRequest, assignment: Assignment, form: Form) ->
     }
 
 
-def starting_values(assignment: Assignment) -> Values:
+def starting_values(assignment: Assignment, revisions: Sequence[AnyLabel]) -> Values:
     """A draft if there is one, else the label as it stands, else an empty form."""
     if assignment.draft:
         return assignment.draft
-    current = label_selectors.label_current(assignment)
+    current = label_selectors.current_of(revisions)
     if isinstance(current, WrittenPrompt):
         return prompt_writing.values_of(current)
     if isinstance(current, Demonstration):
@@ -393,7 +405,7 @@ def starting_values(assignment: Assignment) -> Values:
 @require_POST
 def draft(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResponse:
     """Keep what is written so far; 409 answers with the draft that another window saved meanwhile."""
-    __, task_in_hand = assignment_for(request.user, slug, assignment_id)
+    __, task_in_hand = assignment_for(request.user, slug, assignment_id, read="task")
     written = submissions.draft_from(request.POST, task_in_hand)
     base = submissions.parse_moment(request.POST.get("base", ""))
     try:
@@ -411,7 +423,7 @@ def draft(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResp
 @require_POST
 def heartbeat(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResponse:
     """Keep the task in this labeler's hands while the page is open; 409 says that it no longer is."""
-    __, task_in_hand = assignment_for(request.user, slug, assignment_id)
+    __, task_in_hand = assignment_for(request.user, slug, assignment_id, read="task")
     try:
         lease_until = queue.assignment_heartbeat(assignment=task_in_hand)
     except PlackettError as problem:
@@ -431,9 +443,9 @@ def skip(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpRespo
             by=task_in_hand.labeler,
         )
     except PlackettError as problem:
-        return task_page(
-            request, access, task_in_hand, Form(starting_values(task_in_hand), notice=problem.message), status=422
-        )
+        revisions = label_selectors.label_history(task_in_hand)
+        form = Form(starting_values(task_in_hand, revisions), notice=problem.message)
+        return task_page(request, access, task_in_hand, form, 422, revisions)
     messages.info(request, _("Skipped."))
     return redirect(next_url(request, task_in_hand.labeler))
 

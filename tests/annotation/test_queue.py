@@ -281,9 +281,10 @@ def test_the_next_task_costs_the_same_whatever_the_queue_holds(project: Project)
         return len(captured)
 
     TaskFactory.create_batch(3, prompt__project=project, overlap=9)
+    queries()  # a task's first slot is given without a look at the others
     few = queries()
     TaskFactory.create_batch(30, prompt__project=project, overlap=9)
-    assert queries() == few <= 20
+    assert queries() == few <= 16
 
 
 def test_the_query_for_the_next_task_uses_the_queues_index(project: Project, alice: Membership) -> None:

@@ -46,6 +46,27 @@ def test_categories_come_by_their_quotas(project: Project, ada: Membership, alic
     assert Counter(task.category for task in worked_off(alice, 16)) == {"generation": 2, "chat": 6, "other": 8}
 
 
+def test_a_category_of_higher_priority_comes_before_the_one_that_lacks_most(
+    project: Project, ada: Membership, alice: Membership
+) -> None:
+    waiting(project, "generation", 2)
+    urgent = waiting(project, "chat", 2, priority=1)
+    queue_policy_update(project=project, quotas={"generation": 99, "chat": 1}, by=ada)
+    tasks = worked_off(alice, 4)
+    assert tasks[:2] == urgent and {task.category for task in tasks[2:]} == {"generation"}
+
+
+def test_of_one_category_the_most_uncertain_comes_first_under_quotas_too(
+    project: Project, ada: Membership, alice: Membership
+) -> None:
+    queue_policy_update(project=project, uncertain_first=True, by=ada)
+    _sure, unsure = waiting(project, "chat", 2)
+    Task.objects.filter(pk=unsure.pk).update(uncertainty=0.9)
+    assert worked_off(alice, 1) == [unsure]
+    waiting(project, "generation", 1, uncertainty=0.1)
+    assert [task.category for task in worked_off(alice, 2)] == ["generation", "chat"]
+
+
 def test_without_quotas_the_oldest_comes_first_whatever_its_category(
     project: Project, ada: Membership, alice: Membership
 ) -> None:
@@ -142,6 +163,7 @@ def test_the_next_task_of_many_categories_costs_the_same_whatever_they_hold(proj
     for category in ("chat", "other", "extract"):
         waiting(project, category, 2, overlap=9)
         RankingTaskFactory.create_batch(2, prompt__project=project, prompt__category=category, overlap=9, answers=2)
+    queries()  # a task's first slot is given without a look at the others
     few = queries()
     for category in ("chat", "other", "extract", "rewrite"):
         waiting(project, category, 20, overlap=9)

@@ -8,8 +8,8 @@
 Real processes, on a PostgreSQL cluster and Redis servers of its own in a temporary folder, with leases of 5 seconds and
 models of a few thousand weights. Several installations side by side, since most of the time is spent waiting (for
 leases, for servers that are away): for kills (in the long form three, by stages), for what stands around a run, one on
-SQLite, and one of hosts that share nothing but PostgreSQL, Redis and an object store. The table at the end says what was
-done how often, and what held.
+SQLite, and one of hosts that share nothing but PostgreSQL, Redis and an object store. The table at the end says what
+was done how often, and what held.
 """
 
 from __future__ import annotations

@@ -279,6 +279,21 @@ def test_each_labeler_sees_the_stored_order_every_time(as_, scene):
             assert texts[response_id].strip("*") in shown
 
 
+def test_a_task_costs_few_queries(as_, scene, django_assert_max_num_queries):
+    """What a labeler waits for: the page, a draft, and the submit, which takes the next task too."""
+    client = as_(scene.alice)
+    for _ in range(2):
+        url = address(scene, start(client, scene, "ranking"))
+        with django_assert_max_num_queries(13):
+            form = form_of(client, url)
+        form |= ranked([1, 2, 3, 4], [7, 6, 5, 4])
+        with django_assert_max_num_queries(8):
+            assert client.post(f"{url}draft/", form, headers=JSON).status_code == 200
+        with django_assert_max_num_queries(31):
+            assert client.post(url, form, headers=JSON).status_code == 200
+    assert Ranking.objects.count() == 2
+
+
 # --- History, guidelines -------------------------------------------------------------------------------------------
 
 

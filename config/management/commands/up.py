@@ -159,7 +159,7 @@ class Up:
 
     def start_web_and_workers(self) -> None:
         started = time.monotonic()
-        self.processes.start(processes.web_service(self.host, self.port))
+        self.processes.start(processes.web_service(self.host, self.port, settings.WEB_PROCESSES))
         self.processes.start(processes.default_worker_service(self.data))
         self.processes.start(processes.gpu_worker_service())
         if self.wait(self.page_is_ready, "web", FIRST_PAGE_SECONDS, why=lambda: self.lacking or ""):

@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("training", "0005_checkpoint_policy"),
+        ("training", "0006_notice_kinds"),
     ]
 
     operations = [

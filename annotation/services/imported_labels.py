@@ -221,7 +221,7 @@ class LabelImporter:
         """A task without slots yet; each label brings the slot that it holds."""
         return {
             "id": next(rows.ids),
-            "project_id": self.project.pk,
+            "project_id": self.project.id,
             "kind": self.kind,
             "prompt_id": item.prompt_id,
             "category": item.record.prompt.category or OTHER,
@@ -230,7 +230,7 @@ class LabelImporter:
             "open_slots": 0,
             "purpose": item.record.work.purpose if self.is_ranking else TRAIN,
             "state": WITHDRAWN,
-            "batch_id": self.batch.pk,
+            "batch_id": self.batch.id,
             "group_key": key[1] if self.is_ranking else "",
             "created_at": rows.made_at,
         }
@@ -277,7 +277,7 @@ class LabelImporter:
         assignment = {
             "id": next(rows.ids),
             "task_id": task["id"],
-            "labeler_id": labeler.pk,
+            "labeler_id": labeler.id,
             "status": SUBMITTED,
             "slot": task["overlap"],
             "lease_until": submitted_at,
@@ -288,12 +288,12 @@ class LabelImporter:
         rows.assignments.append(assignment)
         label: Values = {
             "id": next(rows.ids),
-            "project_id": self.project.pk,
+            "project_id": self.project.id,
             "task_id": task["id"],
             "assignment_id": assignment["id"],
             "prompt_id": place.item.prompt_id,
-            "labeler_id": labeler.pk,
-            "batch_id": self.batch.pk,
+            "labeler_id": labeler.id,
+            "batch_id": self.batch.id,
             "submission_id": next(rows.ids),  # in order, so that they land at one place of the index
             "is_current": False,
             "imported_guideline": record.work.guideline,
@@ -395,7 +395,7 @@ def new_response(batch: ImportBatch, prompt_id: UUID, answer: AnswerRecord, dige
         "origin": IMPORTED,
         "imported_author": answer.author,
         "index": answer.occurrence,
-        "batch_id": batch.pk,
+        "batch_id": batch.id,
         "created_at": rows.made_at,
     }
 

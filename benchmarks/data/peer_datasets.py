@@ -6,6 +6,7 @@ are: no check, no tables, no people; so it shows what reading and writing the by
 
 from __future__ import annotations
 
+import importlib
 import time
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,7 @@ WRITERS = {"jsonl": "to_json", "csv": "to_csv", "parquet": "to_parquet"}
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
-    import datasets
-
+    datasets = importlib.import_module("datasets")  # of the peer's environment
     datasets.disable_progress_bars()
     began = time.perf_counter()
     rows = datasets.load_dataset(spec["loader"], data_files=spec["path"], split="train", cache_dir=spec["cache"])

@@ -438,9 +438,8 @@ def test_a_file_that_says_too_much_to_be_kept_is_read_twice(project: Project, mo
 
 def test_nothing_lies_in_the_file_store_between_the_passes_that_a_killed_process_would_leave(project: Project) -> None:
     batch = queued(project, "prompts", *({"prompt": f"Q{number}"} for number in range(8)))
-    seen_aside: list[list[Path]] = []
-    importing.import_run(
-        fence=claim(), tell=lambda now: seen_aside.append(list((staged_path("x").parent.parent / "aside").iterdir()))
-    )
+    aside = staged_path("x").parent.parent / "aside"
+    before, seen_aside = set(aside.iterdir()), []
+    importing.import_run(fence=claim(), tell=lambda now: seen_aside.append(set(aside.iterdir())))
     batch.refresh_from_db()
-    assert batch.state == "succeeded" and len(seen_aside) > 3 and not any(seen_aside)
+    assert batch.state == "succeeded" and len(seen_aside) > 3 and all(seen == before for seen in seen_aside)

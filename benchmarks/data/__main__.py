@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ THREADS = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the databases are dropped then too
     met = True
     with tempfile.TemporaryDirectory(prefix="plackett-data-", dir=options.folder) as name:
         for found in lines(options, Path(name)):

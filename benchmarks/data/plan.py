@@ -16,6 +16,7 @@ PARTS = ("import", "snapshot", "leaks", "export", "pages", "datasets", "label-st
 ROWS = 250_000
 QUICK_ROWS = 1_000
 LESS = 5  # other file types and kinds have a fifth of the rows
+BUILT_IN = 5_000  # up to so many rows the leak check and the facts are part of the build
 PEER_ROWS = 5_000  # Label Studio's, which takes minutes for more
 CONTAINERS = ("jsonl.gz", "jsonl.zst", "csv", "parquet")
 FORMATS = {
@@ -67,8 +68,10 @@ def quick_steps(rows: int, *, first: bool) -> Iterator[Step]:
 def looked_at(rows: int) -> Iterator[Step]:
     """The snapshot of the rankings and what is done with it beside exporting."""
     yield Step(EACH, "snapshot", project("rankings", rows), {"kind": "rankings"})
-    for part, name in (("leaks", "leaks"), ("snapshot", "facts"), ("pages", "pages")):
-        yield Step(part, name, project("rankings", rows), {"kind": "rankings"})
+    if rows > BUILT_IN:
+        yield Step("leaks", "leaks", project("rankings", rows), {"kind": "rankings"})
+        yield Step("snapshot", "facts", project("rankings", rows), {"kind": "rankings"})
+    yield Step("pages", "pages", project("rankings", rows), {"kind": "rankings"})
 
 
 def project(kind: str, rows: int) -> dict[str, Any]:

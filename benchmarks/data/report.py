@@ -24,7 +24,7 @@ def line(system: str, what: str, database: str, record: Mapping[str, Any], **abo
     `answers_s` too; of an export `lines_s`: lines that came out."""
     found: Line = {"bench": "data", "system": system, "what": what, **about, "database": database, **record}
     rows = found.get("rows")
-    if rows and found.get("seconds"):
+    if what != "page" and rows and found.get("seconds"):
         found["rows_s"] = rate(rows, found["seconds"])
         if about.get("kind") == "rankings":
             found["answers"], found["answers_s"] = rows * ANSWERS, rate(rows * ANSWERS, found["seconds"])

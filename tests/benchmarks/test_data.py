@@ -37,7 +37,7 @@ def test_each_format_and_file_type_of_the_exports_is_measured() -> None:
         kind: set(targets) for kind, targets in TARGETS.items() if kind != "corpus"
     }
     assert {"jsonl", *plan.CONTAINERS} == set(CONTAINERS)
-    steps = list(plan.steps(1000, first=True))
+    steps = list(plan.steps(10_000, first=True))
     measured = {(step.spec["kind"], step.spec["format"]) for step in steps if step.name == "export"}
     assert measured == {(kind, name) for kind, names in plan.FORMATS.items() for name in names}
     assert {step.part for step in steps} - {""} <= set(plan.PARTS)

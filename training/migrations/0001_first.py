@@ -21,19 +21,13 @@ def unwatch(apps, schema_editor):
 
 class Migration(migrations.Migration):
 
-    replaces = [
-        ('training', '0001_initial'),
-        ('training', '0002_dpo_and_rloo'),
-        ('training', '0003_jobs_leaks_and_erasure'),
-        ('training', '0004_runs_control'),
-        ('training', '0005_checkpoint_policy'),
-    ]
+    replaces = [('training', '0001_initial'), ('training', '0002_dpo_and_rloo'), ('training', '0003_jobs_leaks_and_erasure'), ('training', '0004_runs_control'), ('training', '0005_checkpoint_policy')]
 
     initial = True
 
     dependencies = [
         ('annotation', '0001_first'),
-        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+        ('annotation', '__first__'),
     ]
 
     operations = [
@@ -52,51 +46,18 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='LeakCheck',
+            name='Drain',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('waiting', 'Not checked yet'), ('clean', 'No leak found'), ('found', 'To be decided'), ('accepted', 'Accepted'), ('left_out', 'Replaced by a snapshot without them')], default='waiting', max_length=16)),
-                ('exact', models.PositiveIntegerField(default=0, help_text='Prompts in train that are held out word for word')),
-                ('near', models.PositiveIntegerField(default=0, help_text='Prompts in train that are nearly held out')),
-                ('checked_at', models.DateTimeField(blank=True, null=True)),
-                ('reason', models.TextField(blank=True, default='', help_text='Why they were accepted')),
-                ('decided_at', models.DateTimeField(blank=True, null=True)),
-                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-            ],
-        ),
-        migrations.CreateModel(
-            name='LeakPair',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('similarity', models.FloatField(help_text='Jaccard of the shingles; 1 is the same but for case and spacing')),
-                ('train_row', models.CharField(max_length=64)),
-                ('train_prompt', models.TextField()),
-                ('held_out_row', models.CharField(max_length=64)),
-                ('held_out_prompt', models.TextField()),
-                ('held_out_split', models.CharField(max_length=24)),
-                ('leak_check', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='pairs', to='training.leakcheck')),
-            ],
-            options={
-                'ordering': ['leak_check', '-similarity', 'id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='Model',
-            fields=[
-                ('id', models.UUIDField(default=annotation.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('policy', 'Policy'), ('reward_model', 'Reward model')], max_length=16)),
-                ('name', models.CharField(max_length=120)),
-                ('source', models.CharField(blank=True, default='', help_text='Hub name with commit, or folder name', max_length=255)),
-                ('card', models.JSONField(default=dict, help_text='plackett.json: stage, config, metrics, hashes of tokenizer and template')),
-                ('parameters', models.PositiveBigIntegerField(blank=True, null=True)),
-                ('context_length', models.PositiveIntegerField(blank=True, null=True)),
+                ('node', models.CharField(max_length=120, unique=True)),
+                ('how', models.CharField(choices=[('finish', 'let it finish what it runs'), ('hand_back', 'save and hand back what it runs')], default='finish', max_length=16)),
+                ('why', models.CharField(blank=True, default='', max_length=200)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('artifact', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='models', to='training.artifact')),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='models', to='annotation.project')),
+                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
-                'ordering': ['-created_at', '-id'],
+                'ordering': ['node'],
+                'constraints': [models.CheckConstraint(condition=models.Q(('how__in', ['finish', 'hand_back'])), name='drain_how_known')],
             },
         ),
         migrations.CreateModel(
@@ -110,17 +71,46 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name='Round',
+            name='Webhook',
             fields=[
                 ('id', models.UUIDField(default=annotation.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('number', models.PositiveIntegerField()),
+                ('url', models.CharField(max_length=500)),
+                ('kinds', models.JSONField(default=list)),
+                ('salt', models.CharField(max_length=64)),
+                ('is_enabled', models.BooleanField(default=True)),
+                ('disabled_why', models.CharField(blank=True, default='', max_length=200)),
+                ('failures', models.PositiveIntegerField(default=0, help_text='In a row, since the last that went through')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('policy', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='training.model')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rounds', to='annotation.project')),
-                ('reward_model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='training.model')),
+                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='webhooks', to='annotation.project')),
             ],
             options={
-                'ordering': ['-number'],
+                'ordering': ['created_at', 'id'],
+                'constraints': [models.UniqueConstraint(fields=('project', 'url'), name='webhook_once_a_project')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Worker',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(help_text='Its node and its process number', max_length=120, unique=True)),
+                ('node', models.CharField(help_text='Lasts over restarts, such as gpu@host', max_length=120)),
+                ('host', models.CharField(max_length=120)),
+                ('queues', models.CharField(help_text='What it listens on, separated by commas', max_length=200)),
+                ('slots', models.PositiveSmallIntegerField(default=1, help_text='Runs at a time')),
+                ('device', models.CharField(blank=True, default='', max_length=120)),
+                ('threads', models.PositiveIntegerField(default=0)),
+                ('memory_bytes', models.PositiveBigIntegerField(default=0)),
+                ('memory_used_bytes', models.PositiveBigIntegerField(default=0)),
+                ('gpu_memory_bytes', models.PositiveBigIntegerField(default=0)),
+                ('gpu_memory_used_bytes', models.PositiveBigIntegerField(default=0)),
+                ('version', models.CharField(blank=True, default='', max_length=40)),
+                ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('seen_at', models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+            options={
+                'ordering': ['name'],
+                'indexes': [models.Index(fields=['node'], name='worker_node')],
             },
         ),
         migrations.CreateModel(
@@ -158,68 +148,34 @@ class Migration(migrations.Migration):
                 ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('output', models.ForeignKey(blank=True, help_text="What it published: a model's folder, answers, a report", null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='training.artifact')),
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='annotation.project')),
-                ('round', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='runs', to='training.round')),
             ],
             options={
                 'ordering': ['-created_at', '-id'],
+                'constraints': [models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'running', 'cancelling', 'pausing', 'paused', 'succeeded', 'failed', 'cancelled'])), name='run_state_known'), models.CheckConstraint(condition=models.Q(('stage__in', ['pretrain', 'sft', 'reward', 'ppo', 'dpo', 'rloo', 'sample', 'evaluate'])), name='run_stage_known'), models.CheckConstraint(condition=models.Q(models.Q(('lease_until__isnull', False), ('state__in', ['running', 'cancelling', 'pausing'])), models.Q(models.Q(('state__in', ['running', 'cancelling', 'pausing']), _negated=True), ('lease_until__isnull', True)), _connector='OR'), name='run_lease_iff_held'), models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', False), ('state__in', ['succeeded', 'failed', 'cancelled'])), models.Q(models.Q(('state__in', ['succeeded', 'failed', 'cancelled']), _negated=True), ('ended_at__isnull', True)), _connector='OR'), name='run_ended_iff_over'), models.CheckConstraint(condition=models.Q(models.Q(('state', 'running'), _negated=True), ('attempt__gte', 1), _connector='OR'), name='run_attempted_if_held')],
+                'indexes': [models.Index(condition=models.Q(('state', 'queued')), fields=['queue', '-priority', 'place'], name='run_queue'), models.Index(condition=models.Q(('state__in', ['running', 'cancelling', 'pausing'])), fields=['lease_until'], name='run_leases'), models.Index(fields=['project', 'stage', '-created_at'], name='run_project_stage')],
             },
         ),
-        migrations.AddField(
-            model_name='round',
-            name='sampling_run',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='training.run'),
-        ),
         migrations.CreateModel(
-            name='Notice',
+            name='Snapshot',
             fields=[
                 ('id', models.UUIDField(default=annotation.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('succeeded', 'A run succeeded'), ('failed', 'A run failed'), ('cancelled', 'A run was cancelled'), ('paused', 'A fault paused a run'), ('stuck', 'A run waits and no worker takes it'), ('webhook_disabled', 'A webhook was switched off'), ('test', 'A test')], max_length=24)),
-                ('key', models.CharField(help_text='What happened, so that it is told once', max_length=120, unique=True)),
-                ('detail', models.JSONField(default=dict, help_text='Names and reasons as they were then')),
+                ('kind', models.CharField(choices=[('corpus', 'Corpus (text)'), ('demonstrations', 'Demonstrations'), ('rankings', 'Rankings'), ('prompts', 'Prompts')], max_length=16)),
+                ('name', models.CharField(max_length=120)),
+                ('query', models.JSONField(default=dict)),
+                ('manifest', models.JSONField(help_text="Query, counts, schema version, tie policy, each file's sha256; no time, no name")),
+                ('sha256', models.CharField(max_length=64)),
+                ('counts', models.JSONField(default=dict, help_text='{split: rows, ...}')),
+                ('facts', models.JSONField(blank=True, default=dict, help_text='Mix, shares and biases, counted once from its files')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notices', to='annotation.project')),
-                ('run', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='notices', to='training.run')),
+                ('erased_at', models.DateTimeField(blank=True, help_text='Its files were destroyed; the manifest stays', null=True)),
+                ('erased_why', models.TextField(blank=True, default='')),
+                ('artifact', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='snapshots', to='training.artifact')),
+                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='snapshots', to='annotation.project')),
             ],
             options={
                 'ordering': ['-created_at', '-id'],
-            },
-        ),
-        migrations.AddField(
-            model_name='model',
-            name='run',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='model', to='training.run'),
-        ),
-        migrations.CreateModel(
-            name='MetricChunk',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('attempt', models.PositiveIntegerField()),
-                ('first_step', models.PositiveIntegerField()),
-                ('last_step', models.PositiveIntegerField()),
-                ('level', models.PositiveSmallIntegerField(default=0, help_text='0 = every step; n = every 8^n-th')),
-                ('columns', models.JSONField(help_text='{"step": [..], "loss/train": [.., null, ..]}')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='metric_chunks', to='training.run')),
-            ],
-            options={
-                'ordering': ['run', 'level', 'attempt', 'first_step'],
-            },
-        ),
-        migrations.CreateModel(
-            name='Checkpoint',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('attempt', models.PositiveIntegerField()),
-                ('step', models.PositiveIntegerField()),
-                ('set_aside', models.BooleanField(default=False, help_text='Someone went back to an earlier one, so no attempt goes on from here by itself')),
-                ('metric', models.CharField(blank=True, default='', help_text='By which the best one is chosen', max_length=120)),
-                ('value', models.FloatField(blank=True, help_text='Of that metric at this step', null=True)),
-                ('problem', models.CharField(blank=True, default='', help_text='Why it was passed over when it was to be resumed from', max_length=200)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('artifact', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='checkpoints', to='training.artifact')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='checkpoints', to='training.run')),
-            ],
-            options={
-                'ordering': ['run', '-step', '-attempt'],
+                'constraints': [models.UniqueConstraint(fields=('project', 'sha256'), name='snapshot_once'), models.CheckConstraint(condition=models.Q(('erased_at__isnull', True), models.Q(('erased_why', ''), _negated=True), _connector='OR'), name='snapshot_erased_with_reason')],
             },
         ),
         migrations.CreateModel(
@@ -238,6 +194,124 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['run', 'number'],
+                'constraints': [models.UniqueConstraint(fields=('run', 'number'), name='attempt_number_once')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Checkpoint',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('attempt', models.PositiveIntegerField()),
+                ('step', models.PositiveIntegerField()),
+                ('set_aside', models.BooleanField(default=False, help_text='Someone went back to an earlier one, so no attempt goes on from here by itself')),
+                ('metric', models.CharField(blank=True, default='', help_text='By which the best one is chosen', max_length=120)),
+                ('value', models.FloatField(blank=True, help_text='Of that metric at this step', null=True)),
+                ('problem', models.CharField(blank=True, default='', help_text='Why it was passed over when it was to be resumed from', max_length=200)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('artifact', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='checkpoints', to='training.artifact')),
+                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='checkpoints', to='training.run')),
+            ],
+            options={
+                'ordering': ['run', '-step', '-attempt'],
+                'constraints': [models.UniqueConstraint(fields=('run', 'attempt', 'step'), name='checkpoint_once')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Job',
+            fields=[
+                ('id', models.UUIDField(default=annotation.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('kind', models.CharField(choices=[('export', 'Export'), ('leaks', 'Leak check'), ('difference', 'Comparison')], max_length=16)),
+                ('asked', models.JSONField(default=dict, help_text='What was asked for; the same twice is one job')),
+                ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('succeeded', 'Finished'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='queued', max_length=16)),
+                ('attempt', models.PositiveIntegerField(default=0, help_text='The fencing token; only a claim increments it')),
+                ('lease_until', models.DateTimeField(blank=True, help_text="By the database's clock", null=True)),
+                ('done', models.PositiveBigIntegerField(default=0, help_text='Rows so far')),
+                ('total', models.PositiveBigIntegerField(default=0, help_text='Rows in all')),
+                ('result', models.JSONField(default=dict)),
+                ('message', models.TextField(blank=True, default='', help_text='Why it failed, in words')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('ended_at', models.DateTimeField(blank=True, null=True)),
+                ('expires_at', models.DateTimeField(blank=True, help_text='When its file is removed', null=True)),
+                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='jobs', to='annotation.project')),
+                ('snapshot', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='jobs', to='training.snapshot')),
+            ],
+            options={
+                'ordering': ['-created_at', '-id'],
+                'constraints': [models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'running', 'succeeded', 'failed', 'cancelled'])), name='job_state_known'), models.CheckConstraint(condition=models.Q(('kind__in', ['export', 'leaks', 'difference'])), name='job_kind_known'), models.CheckConstraint(condition=models.Q(models.Q(('lease_until__isnull', False), ('state', 'running')), models.Q(models.Q(('state', 'running'), _negated=True), ('lease_until__isnull', True)), _connector='OR'), name='job_lease_iff_running'), models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', True), ('state__in', ['queued', 'running'])), models.Q(models.Q(('state__in', ['queued', 'running']), _negated=True), ('ended_at__isnull', False)), _connector='OR'), name='job_ended_iff_over')],
+                'indexes': [models.Index(condition=models.Q(('state__in', ['queued', 'running'])), fields=['created_at'], name='job_open')],
+            },
+        ),
+        migrations.CreateModel(
+            name='LeakCheck',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('state', models.CharField(choices=[('waiting', 'Not checked yet'), ('clean', 'No leak found'), ('found', 'To be decided'), ('accepted', 'Accepted'), ('left_out', 'Replaced by a snapshot without them')], default='waiting', max_length=16)),
+                ('exact', models.PositiveIntegerField(default=0, help_text='Prompts in train that are held out word for word')),
+                ('near', models.PositiveIntegerField(default=0, help_text='Prompts in train that are nearly held out')),
+                ('checked_at', models.DateTimeField(blank=True, null=True)),
+                ('reason', models.TextField(blank=True, default='', help_text='Why they were accepted')),
+                ('decided_at', models.DateTimeField(blank=True, null=True)),
+                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('replaced_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='training.snapshot')),
+                ('snapshot', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='leak_check', to='training.snapshot')),
+            ],
+            options={
+                'constraints': [models.CheckConstraint(condition=models.Q(('state__in', ['waiting', 'clean', 'found', 'accepted', 'left_out'])), name='leak_state_known'), models.CheckConstraint(condition=models.Q(models.Q(('state', 'accepted'), _negated=True), models.Q(('reason', ''), _negated=True), _connector='OR'), name='leak_accepted_with_reason')],
+            },
+        ),
+        migrations.CreateModel(
+            name='MetricChunk',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('attempt', models.PositiveIntegerField()),
+                ('first_step', models.PositiveIntegerField()),
+                ('last_step', models.PositiveIntegerField()),
+                ('level', models.PositiveSmallIntegerField(default=0, help_text='0 = every step; n = every 8^n-th')),
+                ('columns', models.JSONField(help_text='{"step": [..], "loss/train": [.., null, ..]}')),
+                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='metric_chunks', to='training.run')),
+            ],
+            options={
+                'ordering': ['run', 'level', 'attempt', 'first_step'],
+                'constraints': [models.UniqueConstraint(fields=('run', 'attempt', 'level', 'first_step'), name='metric_chunk_once')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Model',
+            fields=[
+                ('id', models.UUIDField(default=annotation.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('kind', models.CharField(choices=[('policy', 'Policy'), ('reward_model', 'Reward model')], max_length=16)),
+                ('name', models.CharField(max_length=120)),
+                ('source', models.CharField(blank=True, default='', help_text='Hub name with commit, or folder name', max_length=255)),
+                ('card', models.JSONField(default=dict, help_text='plackett.json: stage, config, metrics, hashes of tokenizer and template')),
+                ('parameters', models.PositiveBigIntegerField(blank=True, null=True)),
+                ('context_length', models.PositiveIntegerField(blank=True, null=True)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('artifact', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='models', to='training.artifact')),
+                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='models', to='annotation.project')),
+                ('run', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='model', to='training.run')),
+            ],
+            options={
+                'ordering': ['-created_at', '-id'],
+                'constraints': [models.UniqueConstraint(fields=('project', 'name'), name='model_name_once'), models.CheckConstraint(condition=models.Q(('run__isnull', False), models.Q(('source', ''), _negated=True), _connector='OR'), name='model_from_run_or_source')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Notice',
+            fields=[
+                ('id', models.UUIDField(default=annotation.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('kind', models.CharField(choices=[('succeeded', 'A run succeeded'), ('failed', 'A run failed'), ('cancelled', 'A run was cancelled'), ('paused', 'A fault paused a run'), ('stuck', 'A run waits and no worker takes it'), ('webhook_disabled', 'A webhook was switched off'), ('test', 'A test')], max_length=24)),
+                ('key', models.CharField(help_text='What happened, so that it is told once', max_length=120, unique=True)),
+                ('detail', models.JSONField(default=dict, help_text='Names and reasons as they were then')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notices', to='annotation.project')),
+                ('run', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='notices', to='training.run')),
+            ],
+            options={
+                'ordering': ['-created_at', '-id'],
+                'constraints': [models.CheckConstraint(condition=models.Q(('kind__in', ['succeeded', 'failed', 'cancelled', 'paused', 'stuck', 'webhook_disabled', 'test'])), name='notice_kind_known')],
+                'indexes': [models.Index(fields=['project', '-created_at'], name='notice_project')],
             },
         ),
         migrations.CreateModel(
@@ -270,75 +344,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['run', 'step', 'index'],
-            },
-        ),
-        migrations.CreateModel(
-            name='Snapshot',
-            fields=[
-                ('id', models.UUIDField(default=annotation.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('corpus', 'Corpus (text)'), ('demonstrations', 'Demonstrations'), ('rankings', 'Rankings'), ('prompts', 'Prompts')], max_length=16)),
-                ('name', models.CharField(max_length=120)),
-                ('query', models.JSONField(default=dict)),
-                ('manifest', models.JSONField(help_text="Query, counts, schema version, tie policy, each file's sha256; no time, no name")),
-                ('sha256', models.CharField(max_length=64)),
-                ('counts', models.JSONField(default=dict, help_text='{split: rows, ...}')),
-                ('facts', models.JSONField(blank=True, default=dict, help_text='Mix, shares and biases, counted once from its files')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('erased_at', models.DateTimeField(blank=True, help_text='Its files were destroyed; the manifest stays', null=True)),
-                ('erased_why', models.TextField(blank=True, default='')),
-                ('artifact', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='snapshots', to='training.artifact')),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='snapshots', to='annotation.project')),
-            ],
-            options={
-                'ordering': ['-created_at', '-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='RunInput',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=24)),
-                ('model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='run_inputs', to='training.model')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='inputs', to='training.run')),
-                ('snapshot', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='run_inputs', to='training.snapshot')),
-            ],
-            options={
-                'ordering': ['id'],
-            },
-        ),
-        migrations.AddField(
-            model_name='leakcheck',
-            name='replaced_by',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='training.snapshot'),
-        ),
-        migrations.AddField(
-            model_name='leakcheck',
-            name='snapshot',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='leak_check', to='training.snapshot'),
-        ),
-        migrations.CreateModel(
-            name='Job',
-            fields=[
-                ('id', models.UUIDField(default=annotation.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('export', 'Export'), ('leaks', 'Leak check'), ('difference', 'Comparison')], max_length=16)),
-                ('asked', models.JSONField(default=dict, help_text='What was asked for; the same twice is one job')),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('succeeded', 'Finished'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='queued', max_length=16)),
-                ('attempt', models.PositiveIntegerField(default=0, help_text='The fencing token; only a claim increments it')),
-                ('lease_until', models.DateTimeField(blank=True, help_text="By the database's clock", null=True)),
-                ('done', models.PositiveBigIntegerField(default=0, help_text='Rows so far')),
-                ('total', models.PositiveBigIntegerField(default=0, help_text='Rows in all')),
-                ('result', models.JSONField(default=dict)),
-                ('message', models.TextField(blank=True, default='', help_text='Why it failed, in words')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('expires_at', models.DateTimeField(blank=True, help_text='When its file is removed', null=True)),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='jobs', to='annotation.project')),
-                ('snapshot', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='jobs', to='training.snapshot')),
-            ],
-            options={
-                'ordering': ['-created_at', '-id'],
+                'constraints': [models.UniqueConstraint(fields=('run', 'attempt', 'step', 'index'), name='run_sample_once')],
             },
         ),
         migrations.CreateModel(
@@ -348,23 +354,9 @@ class Migration(migrations.Migration):
                 ('label_id', models.UUIDField(help_text="Of a Demonstration or a Ranking, by the snapshot's kind")),
                 ('snapshot', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='labels', to='training.snapshot')),
             ],
-        ),
-        migrations.CreateModel(
-            name='Webhook',
-            fields=[
-                ('id', models.UUIDField(default=annotation.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('url', models.CharField(max_length=500)),
-                ('kinds', models.JSONField(default=list)),
-                ('salt', models.CharField(max_length=64)),
-                ('is_enabled', models.BooleanField(default=True)),
-                ('disabled_why', models.CharField(blank=True, default='', max_length=200)),
-                ('failures', models.PositiveIntegerField(default=0, help_text='In a row, since the last that went through')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='webhooks', to='annotation.project')),
-            ],
             options={
-                'ordering': ['created_at', 'id'],
+                'constraints': [models.UniqueConstraint(fields=('snapshot', 'label_id'), name='snapshot_label_once')],
+                'indexes': [models.Index(fields=['label_id'], name='snapshot_label')],
             },
         ),
         migrations.CreateModel(
@@ -383,45 +375,24 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-created_at', '-id'],
+                'constraints': [models.UniqueConstraint(fields=('notice', 'webhook'), name='delivery_once_a_webhook'), models.UniqueConstraint(fields=('notice', 'user'), name='delivery_once_a_person'), models.CheckConstraint(condition=models.Q(models.Q(('user__isnull', True), ('webhook__isnull', False)), models.Q(('user__isnull', False), ('webhook__isnull', True)), _connector='OR'), name='delivery_one_receiver'), models.CheckConstraint(condition=models.Q(('state__in', ['waiting', 'sent', 'failed'])), name='delivery_state_known')],
+                'indexes': [models.Index(condition=models.Q(('state', 'waiting')), fields=['next_at'], name='delivery_due')],
             },
         ),
         migrations.CreateModel(
-            name='Worker',
+            name='LeakPair',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='Its node and its process number', max_length=120, unique=True)),
-                ('node', models.CharField(help_text='Lasts over restarts, such as gpu@host', max_length=120)),
-                ('host', models.CharField(max_length=120)),
-                ('queues', models.CharField(help_text='What it listens on, separated by commas', max_length=200)),
-                ('slots', models.PositiveSmallIntegerField(default=1, help_text='Runs at a time')),
-                ('device', models.CharField(blank=True, default='', max_length=120)),
-                ('threads', models.PositiveIntegerField(default=0)),
-                ('memory_bytes', models.PositiveBigIntegerField(default=0)),
-                ('memory_used_bytes', models.PositiveBigIntegerField(default=0)),
-                ('gpu_memory_bytes', models.PositiveBigIntegerField(default=0)),
-                ('gpu_memory_used_bytes', models.PositiveBigIntegerField(default=0)),
-                ('version', models.CharField(blank=True, default='', max_length=40)),
-                ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('seen_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('similarity', models.FloatField(help_text='Jaccard of the shingles; 1 is the same but for case and spacing')),
+                ('train_row', models.CharField(max_length=64)),
+                ('train_prompt', models.TextField()),
+                ('held_out_row', models.CharField(max_length=64)),
+                ('held_out_prompt', models.TextField()),
+                ('held_out_split', models.CharField(max_length=24)),
+                ('leak_check', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='pairs', to='training.leakcheck')),
             ],
             options={
-                'ordering': ['name'],
-                'indexes': [models.Index(fields=['node'], name='worker_node')],
-            },
-        ),
-        migrations.CreateModel(
-            name='Drain',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('node', models.CharField(max_length=120, unique=True)),
-                ('how', models.CharField(choices=[('finish', 'let it finish what it runs'), ('hand_back', 'save and hand back what it runs')], default='finish', max_length=16)),
-                ('why', models.CharField(blank=True, default='', max_length=200)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-            ],
-            options={
-                'ordering': ['node'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('how__in', ['finish', 'hand_back'])), name='drain_how_known')],
+                'ordering': ['leak_check', '-similarity', 'id'],
             },
         ),
         migrations.CreateModel(
@@ -436,149 +407,40 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('notice', 'user'), name='notice_read_once')],
             },
         ),
-        migrations.AddIndex(
+        migrations.CreateModel(
+            name='Round',
+            fields=[
+                ('id', models.UUIDField(default=annotation.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('number', models.PositiveIntegerField()),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('policy', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='training.model')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rounds', to='annotation.project')),
+                ('reward_model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='training.model')),
+                ('sampling_run', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='training.run')),
+            ],
+            options={
+                'ordering': ['-number'],
+                'constraints': [models.UniqueConstraint(fields=('project', 'number'), name='round_number_once')],
+            },
+        ),
+        migrations.CreateModel(
+            name='RunInput',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=24)),
+                ('model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='run_inputs', to='training.model')),
+                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='inputs', to='training.run')),
+                ('snapshot', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='run_inputs', to='training.snapshot')),
+            ],
+            options={
+                'ordering': ['id'],
+                'constraints': [models.UniqueConstraint(fields=('run', 'name'), name='run_input_once'), models.CheckConstraint(condition=models.Q(models.Q(('model__isnull', True), ('snapshot__isnull', False)), models.Q(('model__isnull', False), ('snapshot__isnull', True)), _connector='OR'), name='run_input_one_of_two')],
+            },
+        ),
+        migrations.AddField(
             model_name='run',
-            index=models.Index(condition=models.Q(('state', 'queued')), fields=['queue', '-priority', 'place'], name='run_queue'),
-        ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('state__in', ['running', 'cancelling', 'pausing'])), fields=['lease_until'], name='run_leases'),
-        ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['project', 'stage', '-created_at'], name='run_project_stage'),
-        ),
-        migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'running', 'cancelling', 'pausing', 'paused', 'succeeded', 'failed', 'cancelled'])), name='run_state_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(('stage__in', ['pretrain', 'sft', 'reward', 'ppo', 'dpo', 'rloo', 'sample', 'evaluate'])), name='run_stage_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_until__isnull', False), ('state__in', ['running', 'cancelling', 'pausing'])), models.Q(models.Q(('state__in', ['running', 'cancelling', 'pausing']), _negated=True), ('lease_until__isnull', True)), _connector='OR'), name='run_lease_iff_held'),
-        ),
-        migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', False), ('state__in', ['succeeded', 'failed', 'cancelled'])), models.Q(models.Q(('state__in', ['succeeded', 'failed', 'cancelled']), _negated=True), ('ended_at__isnull', True)), _connector='OR'), name='run_ended_iff_over'),
-        ),
-        migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'running'), _negated=True), ('attempt__gte', 1), _connector='OR'), name='run_attempted_if_held'),
-        ),
-        migrations.AddConstraint(
-            model_name='round',
-            constraint=models.UniqueConstraint(fields=('project', 'number'), name='round_number_once'),
-        ),
-        migrations.AddIndex(
-            model_name='notice',
-            index=models.Index(fields=['project', '-created_at'], name='notice_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='notice',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['succeeded', 'failed', 'cancelled', 'paused', 'stuck', 'webhook_disabled', 'test'])), name='notice_kind_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='model',
-            constraint=models.UniqueConstraint(fields=('project', 'name'), name='model_name_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='model',
-            constraint=models.CheckConstraint(condition=models.Q(('run__isnull', False), models.Q(('source', ''), _negated=True), _connector='OR'), name='model_from_run_or_source'),
-        ),
-        migrations.AddConstraint(
-            model_name='metricchunk',
-            constraint=models.UniqueConstraint(fields=('run', 'attempt', 'level', 'first_step'), name='metric_chunk_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='checkpoint',
-            constraint=models.UniqueConstraint(fields=('run', 'attempt', 'step'), name='checkpoint_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(fields=('run', 'number'), name='attempt_number_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='runsample',
-            constraint=models.UniqueConstraint(fields=('run', 'attempt', 'step', 'index'), name='run_sample_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.UniqueConstraint(fields=('project', 'sha256'), name='snapshot_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.CheckConstraint(condition=models.Q(('erased_at__isnull', True), models.Q(('erased_why', ''), _negated=True), _connector='OR'), name='snapshot_erased_with_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='runinput',
-            constraint=models.UniqueConstraint(fields=('run', 'name'), name='run_input_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='runinput',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('model__isnull', True), ('snapshot__isnull', False)), models.Q(('model__isnull', False), ('snapshot__isnull', True)), _connector='OR'), name='run_input_one_of_two'),
-        ),
-        migrations.AddConstraint(
-            model_name='leakcheck',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['waiting', 'clean', 'found', 'accepted', 'left_out'])), name='leak_state_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='leakcheck',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'accepted'), _negated=True), models.Q(('reason', ''), _negated=True), _connector='OR'), name='leak_accepted_with_reason'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('state__in', ['queued', 'running'])), fields=['created_at'], name='job_open'),
-        ),
-        migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'running', 'succeeded', 'failed', 'cancelled'])), name='job_state_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['export', 'leaks', 'difference'])), name='job_kind_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_until__isnull', False), ('state', 'running')), models.Q(models.Q(('state', 'running'), _negated=True), ('lease_until__isnull', True)), _connector='OR'), name='job_lease_iff_running'),
-        ),
-        migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', True), ('state__in', ['queued', 'running'])), models.Q(models.Q(('state__in', ['queued', 'running']), _negated=True), ('ended_at__isnull', False)), _connector='OR'), name='job_ended_iff_over'),
-        ),
-        migrations.AddIndex(
-            model_name='snapshotlabel',
-            index=models.Index(fields=['label_id'], name='snapshot_label'),
-        ),
-        migrations.AddConstraint(
-            model_name='snapshotlabel',
-            constraint=models.UniqueConstraint(fields=('snapshot', 'label_id'), name='snapshot_label_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='webhook',
-            constraint=models.UniqueConstraint(fields=('project', 'url'), name='webhook_once_a_project'),
-        ),
-        migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('state', 'waiting')), fields=['next_at'], name='delivery_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('notice', 'webhook'), name='delivery_once_a_webhook'),
-        ),
-        migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('notice', 'user'), name='delivery_once_a_person'),
-        ),
-        migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('user__isnull', True), ('webhook__isnull', False)), models.Q(('user__isnull', False), ('webhook__isnull', True)), _connector='OR'), name='delivery_one_receiver'),
-        ),
-        migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['waiting', 'sent', 'failed'])), name='delivery_state_known'),
+            name='round',
+            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='runs', to='training.round'),
         ),
         migrations.RunPython(watch, unwatch),
     ]

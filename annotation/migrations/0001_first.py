@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('annotation', '__first__'),
+        ('auth', '0012_alter_user_first_name_max_length'),
     ]
 
     operations = [

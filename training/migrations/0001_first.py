@@ -27,7 +27,6 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('annotation', '0001_first'),
-        ('annotation', '__first__'),
     ]
 
     operations = [

@@ -392,7 +392,6 @@ class Migration(migrations.Migration):
                 ('brief', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='tasks', to='annotation.promptbrief')),
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tasks', to='annotation.project')),
                 ('prompt', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='tasks', to='annotation.prompt')),
-                ('responses', models.ManyToManyField(related_name='tasks', through='annotation.TaskResponse', to='annotation.response')),
             ],
             options={
                 'ordering': ['-priority', 'id'],

@@ -40,4 +40,9 @@ class Migration(migrations.Migration):
             name='round',
             field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='tasks', to='training.round'),
         ),
+        migrations.AddField(
+            model_name='task',
+            name='responses',
+            field=models.ManyToManyField(related_name='tasks', through='annotation.TaskResponse', to='annotation.response'),
+        ),
     ]

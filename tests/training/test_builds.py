@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import Any
 from uuid import UUID
@@ -55,6 +56,12 @@ def worked(expected: Job) -> Job:
 
 def lose_the_worker() -> None:
     Job.objects.update(lease_until=timezone.now() - job_services.LEASE)
+
+
+@pytest.fixture(autouse=True)
+def nothing_aside() -> None:
+    """What a test before, in this process, has left there on purpose."""
+    shutil.rmtree(files.root() / "aside", ignore_errors=True)
 
 
 def left_aside() -> list[str]:

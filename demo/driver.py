@@ -72,6 +72,9 @@ def take_step(project: Project) -> Progress:
         return waiting
     for name, start in {**LATER_RUNS, **(MEASURED if settings.DEMO_HEADLESS else FOR_VISITORS)}.items():
         if name == "reward":
+            if settings.DEMO_HEADLESS:  # the GPU worker has nothing else to do while people rank
+                for early in ("held-out answers, base", "held-out answers, sft"):
+                    stage_run(project, early, MEASURED[early])
             rank_answers(project)
         if waiting := waits_for(stage_run(project, name, start)):
             return waiting

@@ -90,7 +90,7 @@ FULL: Final = Recipe(
         "epochs": 2,
         "weight_decay": 0.1,
         "adam_eps": 1e-8,
-        "eval_every": 50,
+        "eval_every": 51,
     },
     ppo={
         "total_updates": 10,

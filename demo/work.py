@@ -24,7 +24,7 @@ from demo.prompts import find_prompt
 from demo.recipe import WRITING
 from demo.records import demonstration_text
 
-TOGETHER: Final = 10
+TOGETHER: Final = 20
 """Labels in one transaction: quick on a disk that is slow to sync, and short enough that nobody waits."""
 LET_OTHERS_WRITE_SECONDS: Final = 0.05
 """A pause between transactions: SQLite is not fair, and a loop without one shuts every other writer out."""

@@ -44,6 +44,10 @@ class ExportForm(forms.Form):
         else:
             self.fields["ties"].initial = snapshot.query.get("ties") or "drop"
 
+    def asked(self) -> dict[str, Any]:
+        """What the service is asked for."""
+        return dict(self.cleaned_data)
+
 
 class PushForm(ExportForm):
     """The whole export, to a hub. The fields' names differ from the export's, as both stand on one page."""
@@ -66,7 +70,7 @@ class PushForm(ExportForm):
         del self.fields["split"]  # a hub gets the whole
 
     def asked(self) -> dict[str, Any]:
-        chosen = dict(self.cleaned_data)
+        chosen = super().asked()
         return {"private": not chosen.pop("public"), **chosen}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -42,17 +43,7 @@ from training.services.token_counts import tokens_ask
 @require_POST
 def export_new(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse:
     """Ask for an export; its page shows how far it is."""
-    access = project_for(request.user, slug, Capability.SNAPSHOT)
-    found = snapshot_for(access, snapshot_id)
-    form = ExportForm(request.POST, snapshot=found)
-    try:
-        if not form.is_valid():
-            raise PlackettError(" ".join(str(problem) for problems in form.errors.values() for problem in problems))
-        made = export_create(snapshot=found, by=access.user, **form.cleaned_data)
-    except PlackettError as problem:
-        messages.error(request, problem.message)
-        return redirect("frontend:snapshot", slug, snapshot_id)
-    return redirect("frontend:job", slug, made.pk)
+    return start_job(request, slug, snapshot_id, ExportForm, export_create)
 
 
 @sensitive_post_parameters("push-token")
@@ -60,30 +51,31 @@ def export_new(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpRespon
 @require_POST
 def push_new(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse:
     """Push the whole export to the installation's hub, by the token that was typed in."""
-    access = project_for(request.user, slug, Capability.SNAPSHOT)
-    found = snapshot_for(access, snapshot_id)
-    form = PushForm(request.POST, snapshot=found)
-    try:
-        if not form.is_valid():
-            raise PlackettError(" ".join(str(problem) for problems in form.errors.values() for problem in problems))
-        made = push_create(snapshot=found, by=access.user, **form.asked())
-    except PlackettError as problem:
-        messages.error(request, problem.message)
-        return redirect("frontend:snapshot", slug, snapshot_id)
-    return redirect("frontend:job", slug, made.pk)
+    return start_job(request, slug, snapshot_id, PushForm, push_create)
 
 
 @login_required
 @require_POST
 def tokens_new(request: HttpRequest, slug: str, snapshot_id: UUID) -> HttpResponse:
     """Have the tokens counted for a model; the snapshot's page shows them when it is done."""
+    return start_job(request, slug, snapshot_id, TokensForm, tokens_ask)
+
+
+def start_job(
+    request: HttpRequest,
+    slug: str,
+    snapshot_id: UUID,
+    form_class: type[ExportForm | TokensForm],
+    ask: Callable[..., Job],
+) -> HttpResponse:
+    """Have `ask` make the job that a form of the snapshot's page orders, and go to its page; or back, with a word."""
     access = project_for(request.user, slug, Capability.SNAPSHOT)
     found = snapshot_for(access, snapshot_id)
-    form = TokensForm(request.POST, snapshot=found)
+    form = form_class(request.POST, snapshot=found)
     try:
         if not form.is_valid():
             raise PlackettError(" ".join(str(problem) for problems in form.errors.values() for problem in problems))
-        made = tokens_ask(snapshot=found, by=access.user, **form.asked())
+        made = ask(snapshot=found, by=access.user, **form.asked())
     except PlackettError as problem:
         messages.error(request, problem.message)
         return redirect("frontend:snapshot", slug, snapshot_id)

@@ -6,15 +6,25 @@ process takes up, or that says more than `MOST_BYTES`, reads its file again inst
 
 from __future__ import annotations
 
-import pickle
+import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-from annotation.records import Record
+from annotation.records import (
+    AnswerRecord,
+    AnswersRecord,
+    DemonstrationRecord,
+    PromptRecord,
+    RankingRecord,
+    Record,
+    Work,
+)
 
 MOST_BYTES = 4 * 2**30
 Good = list[tuple[int, Record]]
@@ -35,7 +45,7 @@ class Spool:
     def add(self, block: Block) -> None:
         if not self.is_whole:
             return
-        pickle.dump(block, self.file, pickle.HIGHEST_PROTOCOL)
+        self.file.write(json.dumps(block, default=plain).encode() + b"\n")
         if self.file.tell() > MOST_BYTES:
             self.drop()
 
@@ -46,11 +56,49 @@ class Spool:
 
     def blocks(self) -> Iterator[Block]:
         self.file.seek(0)
-        while True:
-            try:
-                yield pickle.load(self.file)  # by this very process, into a file that nobody else can open
-            except EOFError:
-                return
+        for line in self.file:
+            read, size, good = json.loads(line)
+            yield read, size, [(number, record_of(values)) for number, values in good]
 
     def close(self) -> None:
         self.file.close()
+
+
+# --- Records as JSON: the kind's name and its fields' values ---------------------------------------------------
+
+KINDS = (PromptRecord, DemonstrationRecord, RankingRecord, AnswersRecord, AnswerRecord, Work)
+BY_NAME = {kind.__name__: kind for kind in KINDS}
+NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in KINDS}
+
+
+def plain(value: Any) -> Any:
+    """What JSON can't say by itself."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return [type(value).__name__, *(getattr(value, name) for name in NAMES[type(value)])]
+
+
+def record_of(values: list[Any]) -> Any:
+    """The record that `plain` was given."""
+    name, *found = values
+    kind = BY_NAME[name]
+    return kind(**{name: READ.get(name, same)(value) for name, value in zip(NAMES[kind], found, strict=True)})
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def time_of(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None
+
+
+READ: dict[str, Callable[[Any], Any]] = {
+    "prompt": record_of,
+    "work": record_of,
+    "answers": lambda values: [record_of(value) for value in values],
+    "flags": tuple,
+    "started_at": time_of,
+    "submitted_at": time_of,
+}
+"""How a field is read back that is more than JSON."""

@@ -34,7 +34,7 @@ from training.packing import CONTENT_TYPES
 from training.selectors.snapshots import snapshots_of
 from training.services.differences import compare
 from training.services.exports import export_create
-from training.services.jobs import LASTING, job_cancel
+from training.services.jobs import job_cancel
 from training.services.pushes import push_create
 from training.services.token_counts import tokens_ask
 
@@ -142,7 +142,7 @@ def job_context(request: HttpRequest, access: ProjectAccess, job_id: UUID) -> di
 
 def may_stop(job: Job) -> bool:
     """Whether there is something to stop, or a file to remove."""
-    return not job.is_over or (job.state == JobState.SUCCEEDED and job.kind not in LASTING)
+    return not job.is_over or (job.state == JobState.SUCCEEDED and job.kind == JobKind.EXPORT)
 
 
 @require_safe

@@ -87,7 +87,7 @@ FULL: Final = Recipe(
         "learning_rate": 2e-3,
         "warmup_steps": 5,
         "batch_size": 8,
-        # A second look at the same rankings, which are noisy, made it worse by two points of a hundred.
+        # A second look at the same rankings, which are noisy, made it worse with each of three seeds (docs/loop.md).
         "epochs": 1,
         "weight_decay": 0.1,
         "adam_eps": 1e-8,

@@ -102,14 +102,20 @@ def there() -> Remote:
 # --- Patience: whether to wait for a store that is away, and what to look at meanwhile ----------------------
 
 
+LONG_OUTAGE_SECONDS = 300.0  # after which people are told, as far as a run waits for it
+
+Away = Callable[[str, float], object]
+
+
 @dataclass(frozen=True)
 class Patience:
     """How to wait."""
 
     look: Callable[[], object] = lambda: None
     """Called now and then while bytes move or nothing does. What it raises ends the wait."""
-    away: Callable[[str], object] | None = None
-    """Told why, once an outage. Where it is None, nobody waits: StoreAway is raised at once."""
+    away: Away | None = None
+    """Told why, at each try of an outage, and for how many seconds it has lasted: 0 at the first. Where it is None,
+    nobody waits: StoreAway is raised at once."""
 
 
 NO_PATIENCE = Patience()
@@ -117,7 +123,7 @@ patience: ContextVar[Patience] = ContextVar("patience", default=NO_PATIENCE)
 
 
 @contextmanager
-def patient(look: Callable[[], object], away: Callable[[str], object] | None) -> Iterator[None]:
+def patient(look: Callable[[], object], away: Away | None) -> Iterator[None]:
     """Inside, an upload or download is done again until it succeeds, or `look` raises; only once without `away`."""
     token = patience.set(Patience(look, away))
     try:
@@ -134,16 +140,17 @@ def impatient() -> Iterator[None]:
 
 
 def again_and_again(do: Callable[[], None]) -> None:
-    ours, told = patience.get(), False
+    ours = patience.get()
+    since: float | None = None
     while True:
         try:
             return do()
         except StoreAway as error:
             if ours.away is None:
                 raise
-            if not told:
-                ours.away(error.reason)
-                told = True
+            now = time.monotonic()
+            since = since or now
+            ours.away(error.reason, now - since)
             until = time.monotonic() + AGAIN_SECONDS
             while time.monotonic() < until:
                 ours.look()

@@ -194,10 +194,18 @@ def look_out(watch: LeaseWatch, stopping: threading.Event, grace: float = 0.0) -
     return look
 
 
-def say_away(fence: Fence, watch: LeaseWatch) -> Callable[[str], None]:
-    def say(reason: str) -> None:
-        text = f"The file store does not answer ({reason}); the run waits for it."
-        persist(watch, partial(run_say, fence=fence, text=text, level="warning"))
+def say_away(fence: Fence, watch: LeaseWatch) -> store.Away:
+    """Say it in the run's log at once; where it lasts, tell people too."""
+    told: set[str] = set()
+
+    def say(reason: str, seconds: float) -> None:
+        if not seconds:
+            told.clear()
+        problem = "store" if seconds >= store.LONG_OUTAGE_SECONDS else ""
+        if problem not in told:
+            told.add(problem)
+            text = f"The file store does not answer ({reason}); the run waits for it."
+            persist(watch, partial(run_say, fence=fence, text=text, level="warning", problem=problem))
 
     return say
 

@@ -88,14 +88,18 @@ class Uploads(threading.Thread):
     # In the thread
 
     def run(self) -> None:
-        pause, away = 0.5, False
+        pause, away_since, told = 0.5, 0.0, False
         while (event := self.next_one()) is not None:
             try:
                 self.upload(event)
             except (StoreAway, OSError) as error:
-                if not away:
-                    self.say(f"Checkpoints wait for the file store ({reason(error)}); training goes on.", "warning")
-                away = True
+                words = f"Checkpoints wait for the file store ({reason(error)}); training goes on."
+                if not away_since:
+                    away_since = time.monotonic()
+                    self.say(words, "warning")
+                elif not told and time.monotonic() - away_since >= store.LONG_OUTAGE_SECONDS:
+                    told = True
+                    self.say(words, "warning", problem="store")
                 self.put_back(event)
                 self.rest(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -106,9 +110,9 @@ class Uploads(threading.Thread):
                 return
             else:
                 self.tell(event)
-            if away:
+            if away_since:
                 self.say("The file store answers again.", "info")
-            pause, away = 0.5, False
+            pause, away_since, told = 0.5, 0.0, False
             with self.changed:
                 self.under_way = None
 
@@ -146,8 +150,8 @@ class Uploads(threading.Thread):
         with self.changed:
             self.told.append(event)
 
-    def say(self, text: str, level: str) -> None:
-        self.tell(Event("note", {"message": text, "level": level}))
+    def say(self, text: str, level: str, **fields: str) -> None:
+        self.tell(Event("note", {"message": text, "level": level} | fields))
 
 
 def superfluous(waiting: list[Event], best: str | None) -> list[Event]:

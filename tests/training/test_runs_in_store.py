@@ -16,7 +16,7 @@ from tests.training.test_claims import let_lease_run_out
 from tests.training.test_supervisor import Meanwhile, carry_out
 from training import files
 from training.launcher import newest_checkpoint
-from training.models import Artifact, Checkpoint, Removal, Run, RunLine, Snapshot
+from training.models import Artifact, Checkpoint, Notice, NoticeKind, Removal, Run, RunLine, Snapshot
 from training.selectors.checkpoints import checkpoints_of
 from training.selectors.models import files_in
 from training.selectors.stored import forget_answers
@@ -48,6 +48,12 @@ def corpus(s3: ObjectStore, project: Any, ada: Membership) -> Snapshot:
 
 def lines(run: Run) -> str:
     return "\n".join(RunLine.objects.filter(run=run).order_by("pk").values_list("text", flat=True))
+
+
+def told(run: Run) -> list[str]:
+    """The troubles that people were told of."""
+    found = Notice.objects.filter(run=run, kind=NoticeKind.TROUBLE).order_by("created_at")
+    return [notice.detail["reason"] for notice in found]
 
 
 def registered(run: Run) -> list[tuple[int, int]]:
@@ -82,8 +88,12 @@ def test_a_finished_runs_checkpoints_leave_the_store(s3: ObjectStore, run: Run, 
     assert not Removal.objects.exists() and [name for name in s3.names() if name.startswith("model/")]
 
 
-def test_a_store_that_is_away_holds_up_no_step(s3: ObjectStore, run: Run, fake_core: Any) -> None:
-    """Checkpoints wait, the newest first; the run's log says so; all of it is made good when the store is back."""
+def test_a_store_that_is_away_holds_up_no_step(
+    s3: ObjectStore, run: Run, fake_core: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints wait, the newest first; the run's log says so, and where it lasts, a notice; all of it is made good
+    when the store is back."""
+    monkeypatch.setattr("annotation.store.LONG_OUTAGE_SECONDS", 1.0)
     fake_core("started", "steps:1", "sleep:3", "checkpoint", "steps:3", "checkpoint", "steps:4", "checkpoint", "hang")
     there = Meanwhile()
     there.until_step(1)
@@ -91,6 +101,7 @@ def test_a_store_that_is_away_holds_up_no_step(s3: ObjectStore, run: Run, fake_c
     there.until_step(8)
     wait_for(lambda: "Checkpoints wait for the file store" in lines(run), what="the outage to be told")
     assert registered(run) == []
+    wait_for(lambda: told(run) == ["store"], what="people to be told")
     s3.server.start()
     wait_for(lambda: registered(run), what="the checkpoint to be registered")
     assert registered(run)[-1] == (1, 8)
@@ -99,7 +110,10 @@ def test_a_store_that_is_away_holds_up_no_step(s3: ObjectStore, run: Run, fake_c
     assert there.end().state == "cancelled"
 
 
-def test_the_result_waits_for_the_store_and_is_not_lost(s3: ObjectStore, run: Run, fake_core: Any) -> None:
+def test_the_result_waits_for_the_store_and_is_not_lost(
+    s3: ObjectStore, run: Run, fake_core: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annotation.store.LONG_OUTAGE_SECONDS", 1.0)
     fake_core("started", "steps:2", "sleep:3", "model")
     there = Meanwhile()
     there.until_step(2)
@@ -107,6 +121,7 @@ def test_the_result_waits_for_the_store_and_is_not_lost(s3: ObjectStore, run: Ru
     wait_for(lambda: "the run waits for it" in lines(run), what="the outage to be told")
     run.refresh_from_db()
     assert run.state == "running" and not Artifact.objects.filter(kind="model").exists()
+    wait_for(lambda: told(run) == ["store"], what="people to be told")
     s3.server.start()
     assert there.end().state == "succeeded"
 

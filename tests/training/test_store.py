@@ -114,7 +114,7 @@ def test_a_store_that_is_away_is_said_at_once_or_waited_for(s3: ObjectStore, kep
     with pytest.raises(StoreAway, match="does not answer"):
         store.fetch(f"model/{kept}", kept, tmp_path / "there")
 
-    def away(reason: str) -> None:
+    def away(reason: str, seconds: float) -> None:
         told.append(reason)
         s3.server.start()
 
@@ -134,7 +134,7 @@ def test_who_waits_for_the_store_can_be_told_to_stop(s3: ObjectStore, kept: str,
 
     s3.server.kill()
     until = time.monotonic() + 0.5
-    with store.patient(look, lambda reason: None), pytest.raises(Enough):
+    with store.patient(look, lambda reason, seconds: None), pytest.raises(Enough):
         store.fetch(f"model/{kept}", kept, tmp_path / "there")
 
 

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import errno
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -26,7 +27,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from training.rlhf.config import CONFIGS, ConfigError
 
@@ -67,6 +68,7 @@ def wait_briefly() -> None:
 
 def run_stage(run: dict[str, Any]) -> int:
     """Run a stage from its run.json to its end state; returns the exit code. A signal stops it at the next step."""
+    load(run["stage"])
     from training.rlhf.errors import Stopped
     from training.rlhf.workspace import Workspace
 
@@ -97,6 +99,21 @@ def run_stage(run: dict[str, Any]) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0
+
+
+def load(stage: str) -> None:
+    """Import the stage and all that it stands on, without looking for garbage among it: a seventh of the time.
+
+    Nor is it looked through later, at the collections that training brings.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        importlib.import_module(f"training.rlhf.{stage}")
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
 
 
 def iterate(work: Any) -> None:
@@ -208,5 +225,15 @@ def watch_lifeline() -> None:
     threading.Thread(target=wait_for_end, args=(int(number),), daemon=True, name="lifeline").start()
 
 
+def leave(code: int) -> NoReturn:
+    """End this process without taking apart what it loaded, which takes Python over a second: all is written by now."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.exit(code)  # the other ranks want a farewell
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -23,16 +23,10 @@ from typing import Any, NamedTuple
 
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
+from training.rlhf import pretrain, reward, rollouts, sft
 from training.rlhf.data import Row, required
 from training.rlhf.errors import ModelError, RowError
-from training.rlhf.tokens import (
-    check_messages,
-    context_limit,
-    encode_completion,
-    encode_conversation,
-    encode_prompt,
-    load_tokenizer,
-)
+from training.rlhf.tokens import context_limit, encode_prompt, load_tokenizer
 
 PERCENTILES = (50, 90, 95, 99, 100)
 TELL_EVERY = 1000
@@ -103,56 +97,31 @@ def percentiles(lengths: Counter[int]) -> dict[str, int]:
     return found
 
 
-# Each as its stage reads it: sft, reward and dpo, ppo and rloo and sample, pretrain.
+# Each by its stage's own encoder: sft, reward and dpo, ppo and rloo and sample, pretrain.
 
 
 def measure_demonstration(row: Row, tokenizer: PreTrainedTokenizerBase, limit: int, room: int) -> Measured:
-    prompt, completion = required(row, "prompt", list), required(row, "completion", list)
-    ids, counts = encode_conversation(tokenizer, prompt, completion)
-    if not completion[-1]["content"].strip():
-        raise RowError("empty completion")
-    start = counts.index(True)
-    refused = ""
-    if len(ids) > limit:
-        refused = "prompt longer than the context" if start >= limit else "longer than the context"
-    return Measured([start], [len(ids) - start], len(ids), refused)
+    demonstration = sft.encode_demonstration(row, tokenizer)
+    total, start = len(demonstration.ids), demonstration.prompt_length
+    return Measured([start], [total - start], total, demonstration.exceeds(limit))
 
 
 def measure_ranking(row: Row, tokenizer: PreTrainedTokenizerBase, limit: int, room: int) -> Measured:
-    completions, ranks = required(row, "completions", list), required(row, "ranks", list)
-    ranked = [answer for answer, rank in zip(completions, ranks, strict=True) if rank is not None]
-    if len(ranked) < 2:
-        raise RowError("fewer than two ranked answers")
-    prompt = required(row, "prompt", list)
-    lengths = [tuple(len(ids) for ids in encode_completion(tokenizer, prompt, answer["content"])) for answer in ranked]
-    refused = ""
-    for before, after in lengths:  # the first that does not fit is the reason, as it is there
-        if before >= limit:
-            refused = refused or "prompt longer than the context"
-        elif before + after > limit:
-            refused = refused or "an answer longer than the context"
-    total = sum(before + after for before, after in lengths)
-    return Measured([lengths[0][0]], [after for _before, after in lengths], total, refused)
+    answers, _ranks = reward.ranked_answers(row)
+    lengths = [(len(prompt), len(answer)) for prompt, answer in reward.encode_answers(row, answers, tokenizer)]
+    reasons = [reward.exceeds(prompt, answer, limit) for prompt, answer in lengths]
+    refused = next(filter(None, reasons), "")  # the first that does not fit is the reason, as it is there
+    return Measured([lengths[0][0]], [answer for _, answer in lengths], sum(map(sum, lengths)), refused)
 
 
 def measure_prompt(row: Row, tokenizer: PreTrainedTokenizerBase, limit: int, room: int) -> Measured:
     length = len(encode_prompt(tokenizer, required(row, "prompt", list)))
-    refused = "prompt longer than the context, less the room for an answer" if length + room > limit else ""
-    return Measured([length], [], length, refused)
+    return Measured([length], [], length, rollouts.leaves_no_room(length, room, limit))
 
 
 def measure_text(row: Row, tokenizer: PreTrainedTokenizerBase, limit: int, room: int) -> Measured:
     """Texts are joined, with EOS between them, and cut into blocks: none is too long."""
-    if isinstance(row.get("messages"), list):
-        check_messages(tokenizer, row["messages"])
-        text = str(tokenizer.apply_chat_template(row["messages"], tokenize=False))
-        text = text.removesuffix(str(tokenizer.eos_token))
-    elif isinstance(row.get("text"), str) and row["text"].strip():
-        text = row["text"]
-        if any(token in text for token in tokenizer.all_special_tokens):
-            raise RowError("text that spells a control token")
-    else:
-        raise RowError("row without text")
+    text = pretrain.document_text(row, tokenizer)
     length = len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
     return Measured([], [length], length)
 

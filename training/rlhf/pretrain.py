@@ -154,18 +154,7 @@ def encode_corpus(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], work: Workspace, split: str
 ) -> list[list[int]]:
     """Ids of each document; what cannot be used is left out and counted."""
-
-    def as_text(row: Row) -> str:
-        if isinstance(row.get("messages"), list):
-            check_messages(tokenizer, row["messages"])
-            return str(tokenizer.apply_chat_template(row["messages"], tokenize=False)).removesuffix(EOS)
-        if not isinstance(row.get("text"), str) or not row["text"].strip():
-            raise RowError("row without text")
-        if any(token in row["text"] for token in tokenizer.all_special_tokens):
-            raise RowError("text that spells a control token")
-        return str(row["text"])
-
-    texts, reasons = encode_rows(rows, as_text)
+    texts, reasons = encode_rows(rows, lambda row: document_text(row, tokenizer))
     documents: list[list[int]] = []
     for at in range(0, len(texts), 2000):
         documents += tokenizer(texts[at : at + 2000], add_special_tokens=False)["input_ids"]
@@ -174,6 +163,19 @@ def encode_corpus(
     if not documents:
         raise DataError(f"the input {split} holds no text; each line needs a text or messages")
     return documents
+
+
+def document_text(row: Row, tokenizer: PreTrainedTokenizerBase) -> str:
+    """A corpus row as it is read, without the EOS that ends each document. Raises RowError where it can't be."""
+    if isinstance(row.get("messages"), list):
+        check_messages(tokenizer, row["messages"])
+        text = str(tokenizer.apply_chat_template(row["messages"], tokenize=False))
+        return text.removesuffix(str(tokenizer.eos_token))
+    if not isinstance(row.get("text"), str) or not row["text"].strip():
+        raise RowError("row without text")
+    if any(token in row["text"] for token in tokenizer.all_special_tokens):
+        raise RowError("text that spells a control token")
+    return str(row["text"])
 
 
 def join_documents(documents: Sequence[Sequence[int]], eos: int, seed: int) -> np.ndarray:

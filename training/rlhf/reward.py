@@ -170,12 +170,9 @@ def encode_ranking(
         raise RowError("does not count")
     answers, ranks = ranked_answers(row)
     sequences = []
-    for answer in answers:
-        prompt_ids, completion_ids = encode_completion(tokenizer, required(row, "prompt", list), answer["content"])
-        if len(prompt_ids) >= limit:
-            raise RowError("prompt longer than the context")
-        if len(prompt_ids) + len(completion_ids) > limit:
-            raise RowError("an answer longer than the context")
+    for prompt_ids, completion_ids in encode_answers(row, answers, tokenizer):
+        if too_long := exceeds(len(prompt_ids), len(completion_ids), limit):
+            raise RowError(too_long)
         sequences.append(prompt_ids + completion_ids)
     pairs = [pair for pair in ranked_pairs(ranks) if config.ties != "drop" or not pair[2]]
     if not pairs:
@@ -192,6 +189,22 @@ def encode_ranking(
         weight=weight_of(row, config),
         prompt_length=len(prompt_ids),
     )
+
+
+def encode_answers(
+    row: Row, answers: Sequence[Row], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Of each answer the ids of the prompt and its own, EOS included. Raises RowError."""
+    prompt = required(row, "prompt", list)
+    for answer in answers:
+        yield encode_completion(tokenizer, prompt, answer["content"])
+
+
+def exceeds(prompt_length: int, answer_length: int, limit: int) -> str:
+    """Why an answer to a prompt does not fit in so many tokens; empty where it does."""
+    if prompt_length >= limit:
+        return "prompt longer than the context"
+    return "an answer longer than the context" if prompt_length + answer_length > limit else ""
 
 
 def category_of(row: Row) -> str:

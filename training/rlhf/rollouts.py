@@ -115,8 +115,8 @@ def read_prompts(
         work.progress("reading the prompts")
         messages = required(row, "prompt", list)
         ids = encode_prompt(tokenizer, messages)
-        if len(ids) + max_new_tokens > limit:
-            raise RowError("prompt longer than the context, less the room for an answer")
+        if too_long := leaves_no_room(len(ids), max_new_tokens, limit):
+            raise RowError(too_long)
         if unique and tuple(ids) in seen:
             raise RowError("prompt that was there before")
         seen.add(tuple(ids))
@@ -126,6 +126,13 @@ def read_prompts(
     kept, reasons = encode_rows(rows, encode)
     work.data(split, len(kept), reasons)
     return kept
+
+
+def leaves_no_room(prompt_length: int, max_new_tokens: int, limit: int) -> str:
+    """Why a prompt can't be answered within so many tokens; empty where it can."""
+    if prompt_length + max_new_tokens <= limit:
+        return ""
+    return "prompt longer than the context, less the room for an answer"
 
 
 class PromptCursor:

@@ -50,6 +50,17 @@ class Demonstration(NamedTuple):
 
     prompt: list[Message]
 
+    @property
+    def prompt_length(self) -> int:
+        """Tokens before the first that is learned."""
+        return self.counts.index(True)
+
+    def exceeds(self, limit: int) -> str:
+        """Why it does not fit in so many tokens; empty where it does."""
+        if len(self.ids) <= limit:
+            return ""
+        return "prompt longer than the context" if self.prompt_length >= limit else "longer than the context"
+
 
 def run(config: SFTConfig, work: Workspace) -> Iterator[StepMetrics]:
     """Fine-tune `policy` on the demonstrations of `train`; the loss is followed on `validation`, if given."""
@@ -121,19 +132,23 @@ def read_demonstrations(
 
     def encode(row: Row) -> Demonstration:
         work.progress("reading the demonstrations")
-        prompt, completion = required(row, "prompt", list), required(row, "completion", list)
-        ids, counts = encode_conversation(tokenizer, prompt, completion)
-        if not completion[-1]["content"].strip():
-            raise RowError("empty completion")
-        if len(ids) > limit:
-            raise RowError(
-                "prompt longer than the context" if counts.index(True) >= limit else "longer than the context"
-            )
-        return Demonstration(ids, counts, prompt)
+        demonstration = encode_demonstration(row, tokenizer)
+        if too_long := demonstration.exceeds(limit):
+            raise RowError(too_long)
+        return demonstration
 
     kept, reasons = encode_rows(read_rows(work.inputs[split]), encode)
     work.data(split, len(kept), reasons)
     return kept
+
+
+def encode_demonstration(row: Row, tokenizer: PreTrainedTokenizerBase) -> Demonstration:
+    """One row, however long. Raises RowError where nothing can be learned from it."""
+    prompt, completion = required(row, "prompt", list), required(row, "completion", list)
+    ids, counts = encode_conversation(tokenizer, prompt, completion)
+    if not completion[-1]["content"].strip():
+        raise RowError("empty completion")
+    return Demonstration(ids, counts, prompt)
 
 
 def split_batch(batch: Sequence[Demonstration], budget: int) -> list[list[Demonstration]]:

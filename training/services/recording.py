@@ -26,7 +26,7 @@ from training.services.claims import Fence, LeaseLost
 from training.services.notices import notice_of_trouble
 from training.services.removals import remove_from_store
 
-PROBLEMS = ("disk",)  # which a core names in a note: it goes on, and someone should look
+PROBLEMS = ("disk", "store")  # which a note names: the run goes on, and someone should look
 
 
 @transaction.atomic

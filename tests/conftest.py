@@ -1,9 +1,8 @@
-"""What every test may ask for: the queue server, real worker processes on the test's database, a browser's path."""
+"""What every test may ask for: the queue server, real worker processes on the test's database."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,6 @@ pytest_plugins = ["tests.cast", "tests.s3"]
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT_SECONDS = 120.0  # until a test gives up; what a test waits for, it waits for, however slow the machine
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
@@ -71,14 +69,6 @@ def forget_keys() -> None:
     keys = list(client.scan_iter(f"{settings.KEY_PREFIX}*", count=1000))
     if keys:
         client.delete(*keys)
-
-
-@pytest.fixture(scope="session")
-def chromium_path() -> str:
-    for name in CHROMIUM_NAMES:
-        if found := shutil.which(name):
-            return found
-    pytest.skip("no Chromium here: apt install chromium")
 
 
 def patience() -> float:

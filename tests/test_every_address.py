@@ -371,10 +371,13 @@ def make_place(slug: str) -> Place:
     return place
 
 
-def ask(user: User | None, method: str, address: str) -> Any:
+def signed_in(user: User) -> Client:
     client = Client()
-    if user is not None:
-        client.force_login(user)
+    client.force_login(user)
+    return client
+
+
+def ask(client: Client, method: str, address: str) -> Any:
     return client.generic(method, address, b"{}" if "/api/" in address else b"", content_type=content_type(address))
 
 
@@ -394,12 +397,13 @@ def undone() -> Iterator[None]:
 
 
 def test_each_role_may_what_the_table_says(place: Place) -> None:
+    clients = {letter: signed_in(place.members[letter].user) for letter in ROLES}
     wrong = []
     for name, method in CASES:
         for letter in ROLES:
             with undone():
                 address = reverse(name, kwargs=place.arguments(name, letter))
-                status = ask(place.members[letter].user, method, address).status_code
+                status = ask(clients[letter], method, address).status_code
             may = status not in (401, 403, 404) and status < 500
             if may != (letter in TABLE[name][method]) or not (may or status == 404):
                 wrong.append((method, name, ROLES[letter], status))
@@ -409,14 +413,15 @@ def test_each_role_may_what_the_table_says(place: Place) -> None:
 def test_an_outsider_and_a_paused_member_find_nothing(place: Place) -> None:
     sam = MembershipFactory(user=UserFactory(username="sam"), role="admin").user  # somebody, elsewhere
     gone = MembershipFactory(project=place.project, user=UserFactory(username="gone"), role="admin", is_active=False)
+    clients = {user.username: signed_in(user) for user in (sam, gone.user)}
     wrong = []
     for name, method in CASES:
         address = reverse(name, kwargs=place.arguments(name, "a"))
-        for user in (sam, gone.user):
+        for username, client in clients.items():
             with undone():
-                status = ask(user, method, address).status_code
+                status = ask(client, method, address).status_code
             if status != 404:
-                wrong.append((method, name, user.username, status))
+                wrong.append((method, name, username, status))
     assert wrong == []
 
 
@@ -424,7 +429,7 @@ def test_nobody_is_asked_to_sign_in(place: Place) -> None:
     wrong = []
     for name, method in CASES:
         address = reverse(name, kwargs=place.arguments(name, "a"))
-        answer = ask(None, method, address)
+        answer = ask(Client(), method, address)
         to_sign_in = answer.status_code == 302 and answer["Location"].startswith(reverse("frontend:sign_in"))
         if not (answer.status_code == 401 if "/api/" in address else to_sign_in):
             wrong.append((method, name, answer.status_code))
@@ -434,13 +439,14 @@ def test_nobody_is_asked_to_sign_in(place: Place) -> None:
 def test_a_row_of_another_project_is_not_here(place: Place) -> None:
     """Ids do not travel: an admin who puts another project's id into their own project's address finds nothing."""
     there = make_place("there")
+    ada = signed_in(place.members["a"].user)
     wrong = []
     for name, method in CASES:
         if not any(key == "id" or key.endswith("_id") for key in PATTERNS[name]):
             continue
         with undone():
             address = reverse(name, kwargs={**there.arguments(name, "a"), "slug": place.project.slug})
-            status = ask(place.members["a"].user, method, address).status_code
+            status = ask(ada, method, address).status_code
         if status != 404:
             wrong.append((method, name, status))
     assert wrong == []
@@ -461,13 +467,13 @@ def test_a_token_opens_its_own_project_within_its_scopes(place: Place) -> None:
 
 def test_the_api_is_closed_to_nobody(place: Place) -> None:
     for name in ("schema", "swagger", "annotation:projects"):
-        assert ask(None, "GET", reverse(name)).status_code in (401, 403), name
-        assert ask(place.members["l"].user, "GET", reverse(name)).status_code == 200, name
+        assert ask(Client(), "GET", reverse(name)).status_code in (401, 403), name
+        assert ask(signed_in(place.members["l"].user), "GET", reverse(name)).status_code == 200, name
 
 
 def test_projects_lists_ones_own(place: Place) -> None:
     make_place("there")
-    answer = ask(place.members["l"].user, "GET", reverse("annotation:projects"))
+    answer = ask(signed_in(place.members["l"].user), "GET", reverse("annotation:projects"))
     assert [(row["slug"], row["role"]) for row in answer.json()["results"]] == [("here", "labeler")]
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +39,23 @@ def test_left_out_services_are_said_and_fail_in_ci(
     assert "left out: no local server answers, and TEST_REDIS_URL is not set" in capsys.readouterr().out
     monkeypatch.setenv("CI", "true")
     assert testing.run_on_services() == (1, Counts(failed=1))
+
+
+GROUPED = """
+import os, pathlib, pytest
+
+@pytest.mark.xdist_group("together")
+@pytest.mark.parametrize("number", range(6))
+def test_it(number):
+    with open(pathlib.Path(__file__).with_name("workers"), "a") as file:
+        print(os.environ["PYTEST_XDIST_WORKER"], file=file)
+"""
+
+
+def test_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
+    """They share what is dear to make, or can't run side by side; versions of pytest and pytest-xdist that do not fit
+    each other forget it silently."""
+    (tmp_path / "test_grouped.py").write_text(GROUPED)
+    command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:django", *testing.BOTH_CORES, tmp_path]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert len(set((tmp_path / "workers").read_text().split())) == 1

@@ -390,14 +390,13 @@ def test_keys_are_listed_and_the_single_ones_can_be_switched_off(open_browser, s
 # --- Comparing two models ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_two_answers_are_compared_by_keys(open_browser, scene, theme):
+def test_two_answers_are_compared_by_keys(open_browser, scene):
     models = ModelFactory.create_batch(2, project=scene.project)
     for prompt in PromptFactory.create_batch(2, project=scene.project):
         for model in models:
             ResponseFactory(prompt=prompt, model=model)
     comparison_tasks_create(project=scene.project, first=models[0].pk, second=models[1].pk, by=scene.ada)
-    page = open_browser(scene.alice, color_scheme=theme)
+    page = open_browser(scene.alice)
     start(page, scene, "Only compare pairs")
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare the two answers")
     page.keyboard.press("3")
@@ -411,13 +410,12 @@ def test_two_answers_are_compared_by_keys(open_browser, scene, theme):
     assert [row.rank for row in Ranking.objects.get().ranked_responses.order_by("position")] == [2, 1]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_correction_shows_what_it_changes_while_it_is_written(open_browser, scene, theme):
+def test_a_correction_shows_what_it_changes_while_it_is_written(open_browser, scene):
     model = ModelFactory(project=scene.project)
     for prompt in PromptFactory.create_batch(2, project=scene.project):
         ResponseFactory(prompt=prompt, model=model, text="The tide rises twice a day.\n\n潮汐每天一次。")
     correction_tasks_create(project=scene.project, model=model.pk, by=scene.ada)
-    page = open_browser(scene.alice, color_scheme=theme)
+    page = open_browser(scene.alice)
     start(page, scene, "Only correct answers")
     expect(page.get_by_role("heading", level=1)).to_have_text("Correct the answer")
     expect(page.locator(".difference")).to_have_text("Nothing is changed yet.")
@@ -434,11 +432,10 @@ def test_a_correction_shows_what_it_changes_while_it_is_written(open_browser, sc
 # --- Coming in -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_from_an_invitation_to_the_first_ranking(open_browser, scene, theme):
+def test_from_an_invitation_to_the_first_ranking(open_browser, scene):
     """Someone new needs the link, a name, a password and the page itself; everything by keyboard."""
     _invitation, token = invitation_create(project=scene.project, role="labeler", days=1, max_uses=1, by=scene.ada)
-    page = open_browser(color_scheme=theme)
+    page = open_browser()
     page.goto(f"/join/{token}/")
     expect(page.get_by_role("heading", level=1)).to_have_text("You are invited to Tides")
     assert_accessible(page)
@@ -461,16 +458,15 @@ def test_from_an_invitation_to_the_first_ranking(open_browser, scene, theme):
     assert [row.rating for row in label.ranked_responses.order_by("position")] == [7, 5, 3, 1]
 
 
-# --- Every page, in both themes ------------------------------------------------------------------------------------
+# --- Every page ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_is_accessible(open_browser, scene, theme):
+def test_every_page_is_accessible(open_browser, scene):
     slug = scene.project.slug
-    visitor = open_browser(color_scheme=theme)
+    visitor = open_browser()
     visitor.goto("/sign-in/")
     assert_accessible(visitor)
-    page = open_browser(scene.alice, color_scheme=theme)
+    page = open_browser(scene.alice)
     for address in (f"/p/{slug}/label/", f"/p/{slug}/guidelines/", f"/p/{slug}/history/", "/me/", "/?all", "/nothing/"):
         page.goto(address)
         assert_accessible(page)
@@ -482,7 +478,7 @@ def test_every_page_is_accessible(open_browser, scene, theme):
     assert_accessible(page)
     page.get_by_role("button", name="Skip…").click()
     assert_accessible(page)
-    other = open_browser(scene.bob, color_scheme=theme)
+    other = open_browser(scene.bob)
     write(other, scene)
     other.locator("#text").fill("Some words.")
     assert_accessible(other)

@@ -113,12 +113,11 @@ def test_what_one_wrote_is_found_again_by_them_and_read_by_nobody_else(open_brow
     assert page.evaluate(COPIES) == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_answers_are_read_with_formulas_and_code_and_against_each_other(open_browser, scene, theme):
+def test_answers_are_read_with_formulas_and_code_and_against_each_other(open_browser, scene):
     for response, text in zip(Response.objects.order_by("id"), RICH * 4, strict=False):
         Response.objects.filter(pk=response.pk).update(text=text)
     Prompt.objects.filter(pool="rm").update(messages=[{"role": "user", "content": LONG}])
-    page = open_browser(scene.alice, color_scheme=theme)
+    page = open_browser(scene.alice)
     start(page, scene, "Only rank answers")
     expect(page.locator(".answer .katex").first).to_be_visible()
     assert page.locator(".answer pre .k").count() and not page.locator(".answer a").count()

@@ -26,7 +26,7 @@ from training.tasks import sweep
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600), pytest.mark.xdist_group("live-runs")]
 
 # Long enough to act on while it runs, and the same weights whether it is interrupted or not.
-LONG = {"epochs": 1000, "max_steps": 800, "checkpoint_every_steps": 20, "sample_every": 0, "eval_every": 200}
+LONG = {"epochs": 1000, "max_steps": 400, "checkpoint_every_steps": 20, "sample_every": 0, "eval_every": 200}
 
 
 def state_of(run: Run) -> str:
@@ -141,7 +141,7 @@ def test_a_run_that_lost_two_workers_ends_in_the_same_weights(
     assert (run.attempt, run.lost_count) == (3, 1)
     assert all(Attempt.objects.filter(run=run, number__gt=1).values_list("resumed_from", flat=True))
     assert weights(run) == weights(whole)
-    assert metric_series(run, points=10_000)["step"] == list(range(1, 801))
+    assert metric_series(run, points=10_000)["step"] == list(range(1, LONG["max_steps"] + 1))
     assert metric_series(run, ["loss/train"], 10_000) == metric_series(whole, ["loss/train"], 10_000)
 
 

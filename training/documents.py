@@ -1,11 +1,13 @@
-"""A corpus from what a person uploads: plain text by paragraphs, or JSONL with a "text" in each line. Pure."""
+"""A corpus from what a person uploads: plain text by paragraphs, or JSONL with a "text" in each line. No models."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from itertools import chain
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -19,50 +21,67 @@ Document = str | Mapping[str, Any]
 """A text, or {"messages": [...]}."""
 
 VALIDATION_PERCENT = 5
-PARAGRAPH_END = re.compile(r"\n[ \t]*\n+")
 MOST_PROBLEMS = 5
 
 
-def documents_of(content: bytes, filename: str) -> list[Document]:
-    """The documents of an uploaded file. Raises SnapshotError naming the lines that can't be read."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise SnapshotError(
-            _("Line %(line)s of %(filename)s is not UTF-8 text. Save the file as UTF-8.")
-            % {"line": line, "filename": filename}
-        ) from None
-    if "\x00" in text:
-        line = text[: text.index("\x00")].count("\n") + 1
-        raise SnapshotError(
-            _("Line %(line)s of %(filename)s holds a NUL character, so it is not plain text.")
-            % {"line": line, "filename": filename}
-        )
+def documents_of(file: Iterable[bytes], filename: str) -> Iterator[Document]:
+    """The documents of an uploaded file, line by line. Raises SnapshotError naming the lines that can't be read."""
+    lines = text_lines(file, filename)
     if filename.lower().endswith((".jsonl", ".ndjson")):
-        return list(jsonl_documents(text, filename))
-    return [paragraph.strip() for paragraph in PARAGRAPH_END.split(text.replace("\r\n", "\n")) if paragraph.strip()]
+        return jsonl_documents(lines, filename)
+    return paragraphs(lines)
 
 
-def jsonl_documents(text: str, filename: str) -> Iterator[Document]:
-    problems = []
-    for number, line in enumerate(text.splitlines(), start=1):
+def text_lines(file: Iterable[bytes], filename: str) -> Iterator[str]:
+    """Its lines, without what ends them."""
+    for number, line in enumerate(file, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            raise SnapshotError(
+                _("Line %(line)s of %(filename)s is not UTF-8 text. Save the file as UTF-8.")
+                % {"line": number, "filename": filename}
+            ) from None
+        if "\x00" in text:
+            raise SnapshotError(
+                _("Line %(line)s of %(filename)s holds a NUL character, so it is not plain text.")
+                % {"line": number, "filename": filename}
+            )
+        yield text.removesuffix("\n").removesuffix("\r")
+
+
+def paragraphs(lines: Iterable[str]) -> Iterator[str]:
+    """What stands between blank lines."""
+    together: list[str] = []
+    for line in chain(lines, [""]):
+        if line.strip():
+            together.append(line)
+        elif together:
+            yield "\n".join(together).strip()
+            together = []
+
+
+def jsonl_documents(lines: Iterable[str], filename: str) -> Iterator[Document]:
+    problems = 0
+    first: list[str] = []
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         document = json_document(line)
-        if document is None:
-            problems.append(number)
-        else:
+        if document is not None:
             yield document
+            continue
+        problems += 1
+        if problems <= MOST_PROBLEMS:
+            first.append(str(number))
     if problems:
-        shown = ", ".join(str(number) for number in problems[:MOST_PROBLEMS])
-        more = _(" and %(n)s more") % {"n": len(problems) - MOST_PROBLEMS} if len(problems) > MOST_PROBLEMS else ""
+        more = _(" and %(n)s more") % {"n": problems - MOST_PROBLEMS} if problems > MOST_PROBLEMS else ""
         raise SnapshotError(
             _(
                 'These lines of %(filename)s are not JSON objects with a "text" or "messages": '
                 "%(shown)s%(more)s. Correct or remove them."
             )
-            % {"filename": filename, "shown": shown, "more": more}
+            % {"filename": filename, "shown": ", ".join(first), "more": more}
         )
 
 
@@ -88,18 +107,30 @@ def tidy(text: object) -> str:
     return text.strip().encode("utf-8", "replace").decode()
 
 
-def corpus_rows(documents: Iterable[Document], validation_percent: int = VALIDATION_PERCENT) -> list[dict[str, Any]]:
-    """Rows by hash, each document once; it alone decides whether it is held out, so it never trains and tests."""
-    rows = {}
-    for document in documents:
-        content = {"text": document} if isinstance(document, str) else {"messages": document["messages"]}
-        digest = hashlib.sha256(canonical_json(content).encode()).hexdigest()
-        held_out = int(digest[:8], 16) % 100 < validation_percent
-        rows[digest] = {"id": digest[:32], **content, "split": "validation" if held_out else "train"}
-    found = [rows[digest] for digest in sorted(rows)]
-    splits = {row["split"] for row in found}
-    if validation_percent and len(found) > 1 and splits == {"train"}:
-        found[0]["split"] = "validation"
-    elif splits == {"validation"}:
-        found[-1]["split"] = "train"
-    return found
+def corpus_rows(
+    documents: Iterable[Document], validation_percent: int = VALIDATION_PERCENT
+) -> Iterator[dict[str, Any]]:
+    """Rows by hash, each document once; it alone decides whether it is held out, so it never trains and tests.
+
+    Memory does not grow with the documents: they are sorted in a file that goes away by itself.
+    """
+    with closing(sqlite3.connect("")) as sorter:
+        sorter.execute("CREATE TABLE documents (digest TEXT PRIMARY KEY, content TEXT, held_out INTEGER)")
+        keyed = (keyed_document(document, validation_percent) for document in documents)
+        sorter.executemany("INSERT OR IGNORE INTO documents VALUES (?, ?, ?)", keyed)
+        count, held_out = sorter.execute("SELECT count(*), coalesce(sum(held_out), 0) FROM documents").fetchone()
+        found = sorter.execute("SELECT digest, content, held_out FROM documents ORDER BY digest")
+        for number, (digest, content, is_held_out) in enumerate(found, start=1):
+            if validation_percent and count > 1 and not held_out:
+                is_held_out = number == 1
+            elif held_out == count:
+                is_held_out = number < count
+            yield {"id": digest[:32], **json.loads(content), "split": "validation" if is_held_out else "train"}
+
+
+def keyed_document(document: Document, validation_percent: int) -> tuple[str, str, bool]:
+    """(hash, content as JSON, whether its hash holds it out)."""
+    content = {"text": document} if isinstance(document, str) else {"messages": document["messages"]}
+    text = canonical_json(content)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return digest, text, int(digest[:8], 16) % 100 < validation_percent

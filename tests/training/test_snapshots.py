@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import re
+import tracemalloc
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -251,10 +254,38 @@ def test_a_broken_corpus_gets_a_sentence_and_changes_nothing(
     assert not Snapshot.objects.exists()
 
 
+@given(st.text(alphabet="ab \t\n\r", max_size=40))
+def test_paragraphs_stand_between_blank_lines(text: str) -> None:
+    at_once = re.split(r"\n[ \t\r]*\n+", text.replace("\r\n", "\n"))
+    lines = documents_of(io.BytesIO(text.encode()), "a.txt")
+    assert [plain(line) for line in lines] == [plain(part) for part in at_once if part.strip()]
+
+
+def plain(text: Any) -> str:
+    return re.sub(r"\r", "", str(text)).strip()
+
+
+def test_a_line_ends_where_json_says() -> None:
+    """Not at a separator of Unicode, which JSON may hold as it is."""
+    line = json.dumps({"text": "one\u2028line\x85still"}, ensure_ascii=False)
+    assert list(documents_of([line.encode()], "a.jsonl")) == ["one\u2028line\x85still"]
+
+
+def test_a_large_corpus_does_not_come_into_memory() -> None:
+    lines = (f'{{"text": "{number} {"word " * 200}"}}\n'.encode() for number in range(30_000))
+    tracemalloc.start()
+    try:
+        rows = sum(1 for _row in corpus_rows(documents_of(lines, "large.jsonl")))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows == 30_000 and peak < 5_000_000, peak  # of 30 MB
+
+
 def test_conversations_in_a_corpus_stay_conversations() -> None:
     talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    [document] = documents_of(json.dumps({"messages": talk}).encode(), "a.jsonl")
-    assert corpus_rows([document])[0]["messages"] == talk
+    [document] = documents_of([json.dumps({"messages": talk}).encode()], "a.jsonl")
+    assert next(corpus_rows([document]))["messages"] == talk
 
 
 @given(st.lists(st.text(min_size=1, max_size=10), max_size=30), st.randoms(use_true_random=False))
@@ -262,8 +293,8 @@ def test_a_corpus_is_a_set_of_documents(texts: list[str], random: Any) -> None:
     shuffled = texts * 2
     random.shuffle(shuffled)
     texts = [text.encode("utf-8", "replace").decode() for text in texts]
-    rows = corpus_rows(text.encode("utf-8", "replace").decode() for text in shuffled)
-    assert rows == corpus_rows(texts)
+    rows = list(corpus_rows(text.encode("utf-8", "replace").decode() for text in shuffled))
+    assert rows == list(corpus_rows(texts))
     assert {row["text"] for row in rows} == set(texts)
     if len(rows) > 1:
         assert {row["split"] for row in rows} == {"train", "validation"}

@@ -165,14 +165,16 @@ def corpus_add(
     """Freeze a text to pretrain on, from an uploaded file (plain text or JSONL) or from texts. Raises SnapshotError."""
     if file is not None:
         name = name or file.name or ""
-        texts = documents_of(file.read(), file.name or "the file")
+        lines = file.open("rb").file  # by \n alone: Django's own lines end at each \r too
+        assert lines is not None
+        texts = documents_of(lines, file.name or "the file")
     if not 0 <= validation_percent <= 50:
         raise SnapshotError(
             _("The validation share must be from 0 to 50 percent, got %(validation_percent)s.")
             % {"validation_percent": validation_percent}
         )
     rows = corpus_rows(texts, validation_percent)
-    written = write_aside(SnapshotKind.CORPUS, {"validation_percent": validation_percent}, iter(rows))
+    written = write_aside(SnapshotKind.CORPUS, {"validation_percent": validation_percent}, rows)
     return keep(project, SnapshotKind.CORPUS, written, name=name, by=by)
 
 

@@ -77,3 +77,8 @@ def flag_choices(project: Project) -> list[tuple[str, str | Promise]]:
     forms = form_versions(project).order_by("version").values_list("fields", flat=True)
     own = {row["key"]: row["label"] for fields in forms for row in fields.get("own_flags") or []}
     return [*Flag.choices, *((key, own[key]) for key in sorted(own) if key not in Flag.values)]
+
+
+def flag_words(project: Project) -> dict[str, str]:
+    """{key: words} of those flags."""
+    return {key: str(words) for key, words in flag_choices(project)}

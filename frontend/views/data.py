@@ -15,8 +15,9 @@ from django.views.decorators.http import require_GET
 from annotation.errors import PlackettError
 from annotation.fields import Category
 from annotation.models import Demonstration, Origin, Project, Purpose, RankedResponse, Ranking
+from annotation.ranking_form import scale_of
 from annotation.roles import Capability
-from annotation.selectors.forms import flag_choices
+from annotation.selectors.forms import flag_choices, flag_words
 from annotation.selectors.prompts import prompts_list
 from annotation.selectors.rows import demonstrations_for, rankings_for
 from frontend.access import NOTHING_HERE, ProjectAccess, project_for
@@ -102,21 +103,36 @@ def label(request: HttpRequest, slug: str, kind: str, label_id: UUID) -> HttpRes
     everyone = model.objects.filter(task=found.task_id, is_current=True).select_related("labeler").order_by("id")
     context: dict[str, Any] = {"label": found, "kind": kind, "kind_words": words, "prompt": found.prompt}
     if kind == "rankings":
-        context |= comparison_of(list(everyone))
+        context |= comparison_of(list(everyone.select_related("form")), flag_words(access.project))
     else:
         context["demonstrations"] = everyone.select_related("response")
     return project_page(request, access, "snapshots", "labels/label.html", context)
 
 
-def comparison_of(rankings: list[Ranking]) -> dict[str, Any]:
-    """Each answer with what each labeler said of it: a row an answer, a column a labeler."""
+def comparison_of(rankings: list[Ranking], words: dict[str, str]) -> dict[str, Any]:
+    """Each answer with what each labeler said of it: a row an answer, a column a labeler. `words`: the flags'."""
     ranked = RankedResponse.objects.filter(ranking__in=rankings).select_related("response__model")
     by_answer: dict[UUID, dict[str, Any]] = {}
     for item in ranked.order_by("response_id"):
         row = by_answer.setdefault(item.response_id, {"response": item.response, "said": {}})
         row["said"][item.ranking_id] = item
     answers = [
-        {"response": row["response"], "said": [row["said"].get(ranking.pk) for ranking in rankings]}
+        {
+            "response": row["response"],
+            "said": [said_in_words(row["said"].get(ranking.pk), ranking, words) for ranking in rankings],
+        }
         for row in by_answer.values()
     ]
     return {"rankings": rankings, "answers": answers}
+
+
+def said_in_words(item: RankedResponse | None, ranking: Ranking, words: dict[str, str]) -> dict[str, Any] | None:
+    """What a labeler said of an answer; `highest` is the best rating of the form that they had, if it is known."""
+    if item is None:
+        return None
+    return {
+        "rank": item.rank,
+        "rating": item.rating,
+        "highest": scale_of(ranking.form.fields)[-1] if ranking.form else None,
+        "flags": [words.get(flag, flag) for flag in item.flags],
+    }

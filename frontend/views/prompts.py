@@ -18,6 +18,7 @@ from annotation.models import Demonstration, Prompt, PromptSource, Ranking, Resp
 from annotation.ranking_form import asked_fields
 from annotation.roles import Capability
 from annotation.selectors.feedback import feedback_on
+from annotation.selectors.forms import flag_words
 from annotation.selectors.imports import import_batches
 from annotation.selectors.prompts import prompts_list, responses_of
 from annotation.services.limits import prompt_topics_set
@@ -128,8 +129,9 @@ def _rankings_of(prompt: Prompt, responses: list[Response]) -> list[dict[str, ob
     """The current rankings, best answer first, each answer by the number that it has on the page."""
     numbers = {response.id: number for number, response in enumerate(responses, start=1)}
     current = Ranking.objects.filter(prompt=prompt, is_current=True).select_related("labeler", "form")
+    flags = flag_words(prompt.project)
     return [
-        {"ranking": ranking, "placed": _placed(ranking, numbers), "said": said_of_prompt(ranking)}
+        {"ranking": ranking, "placed": _placed(ranking, numbers, flags), "said": said_of_prompt(ranking)}
         for ranking in with_feedback(list(current.prefetch_related("ranked_responses")))
     ]
 
@@ -148,10 +150,15 @@ def said_of_prompt(ranking: Ranking) -> list[tuple[str, Any]]:
     return [(words.get(key, key), said) for key, said in ranking.prompt_fields.items()]
 
 
-def _placed(ranking: Ranking, numbers: dict[UUID, int]) -> list[dict[str, Any]]:
+def _placed(ranking: Ranking, numbers: dict[UUID, int], words: dict[str, str]) -> list[dict[str, Any]]:
     items = sorted(ranking.ranked_responses.all(), key=lambda item: item.rank or len(numbers) + 1)
     return [
-        {"rank": item.rank, "rating": item.rating, "flags": item.flags, "number": numbers.get(item.response_id)}
+        {
+            "rank": item.rank,
+            "rating": item.rating,
+            "flags": [words.get(flag, flag) for flag in item.flags],
+            "number": numbers.get(item.response_id),
+        }
         for item in items
     ]
 

@@ -90,7 +90,8 @@ def test_the_figures_of_a_project(project: Project, ada: Membership, alice: Memb
     assert (ranking.waiting, ranking.median_seconds, ranking.days_left) == (1, None, None)
 
 
-def test_edits_and_imported_labels_are_no_pace(project: Project, alice: Membership) -> None:
+@pytest.mark.parametrize("origin", ["imported", "simulated"])
+def test_edits_and_labels_that_nobody_made_here_are_no_pace(project: Project, alice: Membership, origin: str) -> None:
     TaskFactory.create_batch(2, prompt__project=project)
     label = submit(alice, 10)
     demonstration_submit(
@@ -101,8 +102,8 @@ def test_edits_and_imported_labels_are_no_pace(project: Project, alice: Membersh
         active_seconds=900,
         by=alice,
     )
-    imported = submit(alice, 10_000)
-    Demonstration.objects.filter(pk=imported.pk).update(origin="imported")
+    other = submit(alice, 10_000)
+    Demonstration.objects.filter(pk=other.pk).update(origin=origin)
     found = health_of(project)
     assert (found.a_day[-1], found.median_seconds) == (1, 10)
 

@@ -111,6 +111,30 @@ def test_losing_the_network_loses_nothing(open_browser, scene):
     assert Demonstration.objects.get().response.text == "Written on a train."
 
 
+def test_a_server_that_fails_for_a_while_loses_nothing(open_browser, scene):
+    """What a proxy says while a web process is being killed and started."""
+    page = open_browser(scene.alice)
+    write(page, scene)
+
+    def fail(route):
+        if route.request.method == "POST":
+            route.fulfill(status=503, body="Bad gateway")
+        else:
+            route.continue_()
+
+    page.route("**/*", fail)
+    page.locator("#text").fill("Written while it was down.")
+    expect(page.locator("#save-state")).to_have_text("Not saved: the server has a problem; kept in this browser")
+    page.locator("#submit").click()
+    expect(page.locator("#send-problem")).to_contain_text("the server had a problem")
+    assert not Demonstration.objects.exists()
+    page.unroute("**/*", fail)
+    expect(page.locator("#save-state")).to_have_text(re.compile("Saved"))  # it tries again by itself
+    page.locator("#submit").click()
+    expect(page.get_by_text("Your label has been saved.")).to_be_visible()
+    assert Demonstration.objects.get().response.text == "Written while it was down."
+
+
 def test_an_answer_that_got_lost_on_the_way_back_makes_one_label(open_browser, scene):
     """The server has the label, the browser never hears of it: sending again adds nothing."""
     page = open_browser(scene.alice)

@@ -11,6 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotation.models import Ranking, Task, User
+from annotation.selectors.forms import form_current
+from annotation.services.forms import form_publish
 from tests.frontend.scene import Scene, add_ranking_tasks
 from tests.training.labels import rank_everything
 
@@ -50,8 +52,23 @@ def test_a_label_stands_beside_what_everyone_said(ranked: Scene, as_: As) -> Non
     text = answer.content.decode()
     for person in (ranked.alice, ranked.bob):
         assert ranked.member(person).pseudonym in text and f">{person.username}<" not in text
-    said = [[item.rank for item in row["said"]] for row in answer.context["answers"]]
+    said = [[item["rank"] for item in row["said"]] for row in answer.context["answers"]]
     assert all(sorted(pair) in ([1, 4], [2, 3]) for pair in said) and len(said) == 4
+
+
+def test_flags_and_ratings_are_told_in_the_words_and_on_the_scale_of_their_form(ranked: Scene, as_: As) -> None:
+    own = [{"key": "too_long", "label": "Goes on and on"}]
+    fields = form_current(ranked.project).fields | {"own_flags": own, "rating": {"minimum": 1, "maximum": 5}}
+    form = form_publish(project=ranked.project, fields=fields, based_on=1, by=ranked.ada)
+    label = Ranking.objects.filter(labeler=ranked.member(ranked.alice)).earliest("id")
+    Ranking.objects.filter(pk=label.pk).update(form=form)
+    label.ranked_responses.update(rating=4, flags=["too_long", "hallucination"])
+    client = as_(ranked.rita)
+    beside = client.get(reverse("frontend:data_label", args=[ranked.project.slug, "rankings", label.pk]))
+    alone = client.get(reverse("frontend:prompt", args=[ranked.project.slug, label.prompt_id]))
+    for text in (beside.content.decode(), alone.content.decode()):
+        assert "Goes on and on; Makes something up" in text
+    assert "4/5" in beside.content.decode()
 
 
 def test_the_list_asks_as_much_for_many_as_for_few(ranked: Scene, as_: As, django_assert_num_queries: Callable) -> None:

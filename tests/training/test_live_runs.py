@@ -1,4 +1,7 @@
-"""Runs on real processes: Celery workers from the command line, the real core, the test's database and queue."""
+"""Runs on real processes: Celery workers from the command line, the real core, the test's database and queue.
+
+What kills do is tried on PostgreSQL by `manage.py faults --short`, as it is in CI.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from training.services.runs import run_cancel, run_pause, run_resume
 from training.services.workers import worker_drain, worker_undrain
 from training.tasks import sweep
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(600), pytest.mark.xdist_group("live-runs")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("live-runs")]
 
 # Long enough to act on while it runs, and the same weights whether it is interrupted or not.
 LONG = {"epochs": 1000, "max_steps": 400, "checkpoint_every_steps": 20, "sample_every": 0, "eval_every": 200}
@@ -68,6 +71,7 @@ def weights(run: Run) -> str:
     return hashlib.sha256((files.path_of(run.model.artifact) / "model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.services
 def test_a_drained_worker_hands_back_and_takes_nothing_until_it_may(
     live_processes: LiveProcesses, corpus: Snapshot, ada: Membership
 ) -> None:
@@ -93,6 +97,7 @@ def test_a_drained_worker_hands_back_and_takes_nothing_until_it_may(
     until(run, RunState.CANCELLED)
 
 
+@pytest.mark.services
 def test_runs_happen_whatever_becomes_of_the_messages(
     live_processes: LiveProcesses, corpus: Snapshot, ada: Membership
 ) -> None:

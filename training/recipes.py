@@ -96,7 +96,8 @@ def trl(stage: str, files: Mapping[str, str]) -> Recipe:
 
 
 def openrlhf(stage: str, keys: str, files: Mapping[str, str]) -> Recipe:
-    data = "--prompt_data . --prompt_split train" if stage == "train_ppo_ray" else "--dataset . --dataset_split train"
+    # Its versions name the split that is trained on differently; all take `train` where none is named.
+    data = "--prompt_data ." if stage == "train_ppo_ray" else "--dataset ."
     if "validation" in files and stage != "train_ppo_ray":
         data += " --eval_dataset . --eval_split validation"
     path = f"openrlhf/{stage}.sh"

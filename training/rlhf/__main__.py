@@ -106,10 +106,13 @@ def load(stage: str) -> None:
 
     Nor is it looked through later, at the collections that training brings.
     """
+    module = f"training.rlhf.{stage}"
+    if module in sys.modules:  # what lives by now may die some day
+        return
     collects = gc.isenabled()
     gc.disable()
     try:
-        importlib.import_module(f"training.rlhf.{stage}")
+        importlib.import_module(module)
     finally:
         gc.freeze()
         if collects:

@@ -28,7 +28,10 @@ from training.services.snapshots import snapshot_build
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not shutil.which("curl"), reason="no curl here: install the package curl"),
+    *(
+        pytest.mark.skipif(not shutil.which(name), reason=f"no {name} here: install the package {name}")
+        for name in ("bash", "curl", "unzip")
+    ),
 ]
 
 Say = Callable[..., Any]

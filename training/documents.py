@@ -114,18 +114,30 @@ def corpus_rows(
 
     Memory does not grow with the documents: they are sorted in a file that goes away by itself.
     """
-    with closing(sqlite3.connect("")) as sorter:
-        sorter.execute("CREATE TABLE documents (digest TEXT PRIMARY KEY, content TEXT, held_out INTEGER)")
-        keyed = (keyed_document(document, validation_percent) for document in documents)
-        sorter.executemany("INSERT OR IGNORE INTO documents VALUES (?, ?, ?)", keyed)
-        count, held_out = sorter.execute("SELECT count(*), coalesce(sum(held_out), 0) FROM documents").fetchone()
-        found = sorter.execute("SELECT digest, content, held_out FROM documents ORDER BY digest")
-        for number, (digest, content, is_held_out) in enumerate(found, start=1):
-            if validation_percent and count > 1 and not held_out:
-                is_held_out = number == 1
-            elif held_out == count:
-                is_held_out = number < count
-            yield {"id": digest[:32], **json.loads(content), "split": "validation" if is_held_out else "train"}
+    try:
+        with closing(sqlite3.connect("")) as sorter:
+            yield from sorted_rows(sorter, documents, validation_percent)
+    except sqlite3.Error as error:
+        raise SnapshotError(
+            _("The documents could not be sorted: %(error)s. Free some space where temporary files go, and try again.")
+            % {"error": error}
+        ) from error
+
+
+def sorted_rows(
+    sorter: sqlite3.Connection, documents: Iterable[Document], validation_percent: int
+) -> Iterator[dict[str, Any]]:
+    sorter.execute("CREATE TABLE documents (digest TEXT PRIMARY KEY, content TEXT, held_out INTEGER)")
+    keyed = (keyed_document(document, validation_percent) for document in documents)
+    sorter.executemany("INSERT OR IGNORE INTO documents VALUES (?, ?, ?)", keyed)
+    count, held_out = sorter.execute("SELECT count(*), coalesce(sum(held_out), 0) FROM documents").fetchone()
+    found = sorter.execute("SELECT digest, content, held_out FROM documents ORDER BY digest")
+    for number, (digest, content, is_held_out) in enumerate(found, start=1):
+        if validation_percent and count > 1 and not held_out:
+            is_held_out = number == 1
+        elif held_out == count:
+            is_held_out = number < count
+        yield {"id": digest[:32], **json.loads(content), "split": "validation" if is_held_out else "train"}
 
 
 def keyed_document(document: Document, validation_percent: int) -> tuple[str, str, bool]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import sqlite3
 import tracemalloc
 from typing import Any
 from uuid import UUID, uuid4
@@ -269,6 +270,18 @@ def test_a_line_ends_where_json_says() -> None:
     """Not at a separator of Unicode, which JSON may hold as it is."""
     line = json.dumps({"text": "one\u2028line\x85still"}, ensure_ascii=False)
     assert list(documents_of([line.encode()], "a.jsonl")) == ["one\u2028line\x85still"]
+
+
+def test_a_disk_that_is_full_while_a_corpus_is_sorted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(_path: str) -> sqlite3.Connection:
+        sorter = connect("")
+        sorter.execute("PRAGMA max_page_count = 10")
+        return sorter
+
+    connect = sqlite3.connect
+    monkeypatch.setattr("training.documents.sqlite3.connect", small)
+    with pytest.raises(SnapshotError, match=r"database or disk is full\. Free some space"):
+        list(corpus_rows(str(number) * 1000 for number in range(1000)))
 
 
 def test_a_large_corpus_does_not_come_into_memory() -> None:

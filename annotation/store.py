@@ -102,7 +102,7 @@ def there() -> Remote:
 # --- Patience: whether to wait for a store that is away, and what to look at meanwhile ----------------------
 
 
-LONG_OUTAGE_SECONDS = 300.0  # after which people are told, as far as a run waits for it
+LONG_OUTAGE_SECONDS = 300.0  # after which people are told that a run waits for the store, or its checkpoints do
 
 Away = Callable[[str, float], object]
 

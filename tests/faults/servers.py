@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -73,7 +74,7 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-class Server:
+class Server(ABC):
     """One server process, with all that it forked."""
 
     name = "server"
@@ -85,8 +86,9 @@ class Server:
         self.folder.mkdir()
         self.process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """How it is started."""
 
     def start(self) -> None:
         with (self.folder.parent / f"{self.name}.log").open("ab") as output:

@@ -118,8 +118,8 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
     access, membership = labeler_for(request.user, slug)
     if request.method == "POST":
         acknowledge_first(request, membership)
-        kind = request.POST.get("kind", "")
-        request.session["label_kind"] = kind if kind in TaskKind.values else ""
+        if "kind" in request.POST:  # without it, as with Continue, what they chose before holds
+            choose_kind(request, membership, request.POST["kind"])
         return redirect(next_url(request, membership))
     waiting = queue_selectors.waiting_for(membership)
     current = membership.assignments.filter(status=AssignmentStatus.LEASED).select_related("task").first()
@@ -129,6 +129,7 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
         "waiting": [KindWaiting(kind, waiting[kind]) for kind in KIND_WORDS],
         "anything": any(waiting.values()),
         "several": sum(bool(number) for number in waiting.values()) > 1,
+        "only": KIND_WORDS[only][1] if (only := chosen_kind(request, membership)) else "",
         "current": current,
         "unfinished": label_selectors.unfinished_of(membership),
         "done": label_selectors.done_by(membership),
@@ -167,16 +168,30 @@ def topics(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "frontend/labeling/topics.html", context, status=status)
 
 
+def chosen_kind(request: HttpRequest, membership: Membership) -> str | None:
+    """The one kind of task that this labeler asked for in this project since they signed in, if they did."""
+    return request.session.get("label_kinds", {}).get(str(membership.id))
+
+
+def choose_kind(request: HttpRequest, membership: Membership, kind: str) -> None:
+    """From now on tasks of this kind alone; with anything that is no kind, of each."""
+    others = {key: value for key, value in request.session.get("label_kinds", {}).items() if key != str(membership.id)}
+    request.session["label_kinds"] = others | ({str(membership.id): kind} if kind in KIND_WORDS else {})
+
+
 def next_url(request: HttpRequest, membership: Membership) -> str:
     """Take the next task and return its page; without one, the start page, which says why; where the guidelines have
     changed, the page that says what."""
-    kind = request.session.get("label_kind") or None
+    kind = chosen_kind(request, membership)
     slug = membership.project.slug
     try:
         assignment = queue.assignment_next(labeler=membership, kind=kind)
     except GuidelinesChanged:
         return reverse("frontend:guidelines_acknowledge", args=[slug])
     if assignment is None:
+        if kind:  # else the start page would offer what is left, and not give it
+            choose_kind(request, membership, "")
+            messages.info(request, _("There are no more tasks of the kind that you chose."))
         return reverse("frontend:label", args=[slug])
     return reverse("frontend:assignment", args=[slug, assignment.id])
 

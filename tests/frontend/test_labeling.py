@@ -9,7 +9,7 @@ import uuid
 import pytest
 from django.test import Client
 
-from annotation.models import Assignment, AssignmentStatus, Demonstration, Ranking
+from annotation.models import Assignment, AssignmentStatus, Demonstration, Ranking, Task, TaskState
 from annotation.services.guidelines import guideline_publish
 from tests.frontend.scene import Scene, make_scene
 
@@ -75,6 +75,31 @@ def test_one_may_ask_for_one_kind_only(as_, scene):
     assert first.task.kind == "ranking"
     client.post(address(scene, first), ranked([1, 2, 3, 4], [7, 5, 3, 1]) | form_of(client, address(scene, first)))
     assert Assignment.objects.get(status=AssignmentStatus.LEASED).task.kind == "ranking"
+
+
+def test_the_kind_that_one_asked_for_holds_until_one_asks_for_each(as_, scene):
+    client, page = as_(scene.alice), f"/p/{scene.project.slug}/label/"
+    first = start(client, scene, "ranking")
+    assert "You chose: Only rank answers." in client.get(page).content.decode()
+    client.post(page)  # Continue
+    client.post(address(scene, first), ranked([1, 2, 3, 4], [7, 5, 3, 1]) | form_of(client, address(scene, first)))
+    assert Assignment.objects.get(status=AssignmentStatus.LEASED).task.kind == "ranking"
+    start(client, scene, "")
+    assert "You chose" not in client.get(page).content.decode()
+
+
+def test_where_the_kind_that_one_asked_for_runs_out_the_start_page_offers_the_others(as_, scene):
+    client, page = as_(scene.alice), f"/p/{scene.project.slug}/label/"
+    Task.objects.filter(kind="ranking").update(state=TaskState.WITHDRAWN)
+    response = client.post(page, {"kind": "ranking"}, follow=True)
+    assert "There are no more tasks of the kind that you chose." in response.content.decode()
+    assert start(client, scene).task.kind == "demonstration"
+
+
+def test_what_one_asked_for_in_one_project_holds_in_that_alone(as_, scene):
+    client = as_(scene.alice)
+    client.post(f"/p/{scene.project.slug}/label/", {"kind": "ranking"})
+    assert list(client.session["label_kinds"]) == [str(scene.member(scene.alice).id)]
 
 
 def test_an_empty_queue_says_so_and_what_fills_it(as_, db):

@@ -32,6 +32,20 @@
       return;
     }
     form.dataset.sending = "yes";
+    if ([...form.querySelectorAll("input[type=file]")].some((input) => input.files.length)) showSending();
+  }
+
+  // A file takes its time to be sent and read: that it is on its way, and for how many seconds it has been.
+  let sendingClock = 0;
+  function showSending() {
+    say(words.sendingFile);
+    const began = Date.now();
+    const seconds = document.createElement("span");
+    seconds.ariaHidden = "true"; // a screen reader hears the sentence once
+    document.getElementById("notices")?.lastElementChild.append(" ", seconds);
+    sendingClock = window.setInterval(() => {
+      seconds.textContent = `${Math.round((Date.now() - began) / 1000)} s`;
+    }, 1000);
   }
 
   function onClick(event) {
@@ -92,6 +106,7 @@
   document.addEventListener("htmx:responseError", () => say(words.problem, "error"));
   // Coming back by the browser's back button finds the form as it was, ready to be sent again.
   window.addEventListener("pageshow", () => {
+    window.clearInterval(sendingClock);
     for (const form of document.querySelectorAll("form[data-sending]")) delete form.dataset.sending;
   });
 

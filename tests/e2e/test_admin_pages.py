@@ -283,7 +283,8 @@ def test_a_file_on_its_way_says_so_with_its_seconds(open_browser, scene):
     page = open_browser(scene.ada)
     page.goto(f"/p/{scene.project.slug}/snapshots/corpus/")
     page.get_by_label("Name").fill("Letters")
-    page.get_by_label("File").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"Dear town.\n" * 40})
+    upload = {"name": "letters.txt", "mimeType": "text/plain", "buffer": b"Dear town.\n" * 40}
+    page.get_by_label("File").set_input_files(upload)
     page.route("**/snapshots/corpus/", lambda route: route.fulfill(status=204))  # no page comes: this one stays
     page.get_by_role("button", name="Add the corpus").click(no_wait_after=True)
     notice = page.get_by_role("status").filter(has_text="The file is being sent and read.")

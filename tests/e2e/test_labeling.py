@@ -14,6 +14,7 @@ from annotation.services.corrections import correction_tasks_create
 from annotation.services.invitations import invitation_create
 from tests.e2e.axe import assert_accessible
 from tests.e2e.board import board, drag, middle, name_of, on_board, rate_all
+from tests.e2e.newcomer import Newcomer
 from tests.factories import ModelFactory, PromptFactory, ResponseFactory
 from tests.frontend.scene import Scene, make_scene
 
@@ -480,6 +481,29 @@ def test_from_an_invitation_to_the_first_ranking(open_browser, scene):
     label = Ranking.objects.get()
     assert label.labeler.user.username == "lin"
     assert [row.rating for row in label.ranked_responses.order_by("position")] == [7, 5, 3, 1]
+
+
+def test_someone_new_ranks_within_two_minutes_by_mouse(open_browser, scene):
+    """Reckoned (see `newcomer`): all words read, each act decided on; the pages' own seconds are a few more."""
+    _invitation, token = invitation_create(project=scene.project, role="labeler", days=1, max_uses=1, by=scene.ada)
+    page = open_browser()
+    page.goto(f"/join/{token}/")
+    someone = Newcomer(page)
+    someone.read()
+    someone.write("User name", "lin")
+    someone.write("Password", "a long enough phrase")
+    someone.click(page.get_by_role("button", name="Join the project"))
+    expect(page.get_by_text("Welcome to Tides.")).to_be_visible()
+    someone.read()
+    someone.click(page.get_by_role("button", name="Only rank answers"))
+    expect(page.locator(".board-row")).to_have_count(4)
+    someone.read()
+    for position, rating in enumerate((5, 7, 3, 1)):
+        someone.click(page.locator(f"#answer-{position} .scale label").nth(rating - 1))
+    someone.click(page.get_by_role("button", name="Move answer B up"))
+    someone.click(page.locator("#submit"))
+    expect(page.get_by_text("Your label has been saved.")).to_be_visible()
+    assert someone.seconds < 115, f"{someone.seconds:.0f} s"
 
 
 # --- Every page ------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@
 Real processes, on a PostgreSQL cluster and Redis servers of its own in a temporary folder, with leases of 5 seconds and
 models of a few thousand weights. Several installations side by side, since most of the time is spent waiting (for
 leases, for servers that are away): for kills (in the long form three, by stages), for what stands around a run, one on
-SQLite, and one of hosts that share nothing but PostgreSQL, Redis and an object store. The table at the end says what
-was done how often, and what held.
+SQLite, and one of hosts that share nothing but PostgreSQL, Redis and an object store. When all of the long form has
+held, a hundred labelers work while everything around them is killed, and then make 100,000 labels without a rest. The
+table at the end says what was done how often, and what held.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KILL_SIDES = {"kills": "", "pretrain, SFT": "pretrain sft", "sample, reward": "sample reward", "PPO": "ppo"}
 SHORT_SIDES = ("kills", "around", "sqlite", "hosts")
 LONG_SIDES = ("pretrain, SFT", "sample, reward", "PPO", "around", "sqlite", "hosts")
+BY_ITSELF = "labels"  # of the long form, after the others: a hundred labelers take all of the machine
 NICE = 5  # for kills, which may come at any moment: what goes by the clock goes first
 MOST_MISSES = 20  # in a row: runs that were over before the moment of their kill came
 
@@ -69,7 +72,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="of the moments")
     parser.add_argument("--state", default=str(ROOT / "data" / "faults.jsonl"), help="where results are kept")
     parser.add_argument("--data", help=argparse.SUPPRESS)  # the bootstrap's
-    parser.add_argument("--side", choices=dict.fromkeys(SHORT_SIDES + LONG_SIDES), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=dict.fromkeys((*SHORT_SIDES, *LONG_SIDES, BY_ITSELF)), help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -81,11 +84,17 @@ def read_state(path: Path) -> list[dict[str, Any]]:
 
 def run_sides(options: argparse.Namespace) -> int:
     """Each side is a process of its own, since a process knows one database."""
+    if options.short:
+        return run_at_once(options, SHORT_SIDES)
+    return run_at_once(options, LONG_SIDES) or run_at_once(options, (BY_ITSELF,))
+
+
+def run_at_once(options: argparse.Namespace, names: Sequence[str]) -> int:
     command = [sys.executable, "-m", "tests.faults", "--seed", str(options.seed), "--state", options.state]
     command += ["--short"] * options.short + ["--only", options.only, "--times", str(options.times)]
     sides = [
-        subprocess.Popen([*command, "--side", side], cwd=ROOT, preexec_fn=end_with_parent(signal.SIGTERM))
-        for side in (SHORT_SIDES if options.short else LONG_SIDES)
+        subprocess.Popen([*command, "--side", name], cwd=ROOT, preexec_fn=end_with_parent(signal.SIGTERM))
+        for name in names
     ]
     try:
         return max(side.wait() for side in sides)
@@ -101,6 +110,8 @@ def run_sides(options: argparse.Namespace) -> int:
 
 def carry_out_side(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if options.side == BY_ITSELF:
+        return carry_out_labels(options)
     from tests.faults import hosts
     from tests.faults.stack import Stack, environment
 
@@ -149,6 +160,61 @@ def carry_out_side(options: argparse.Namespace) -> int:
     return int(failed)
 
 
+def carry_out_labels(options: argparse.Namespace) -> int:
+    from tests.faults import labels
+
+    todo = [
+        fault
+        for fault in labels.FAULTS
+        if options.only.lower() in fault.name.lower() and times_left(options, fault) > 0
+    ]
+    if not todo:
+        return 0
+    with tempfile.TemporaryDirectory(prefix="plackett-faults-labels-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # the user postgres passes through
+        postgresql = PostgreSQL(folder)
+        try:
+            postgresql.start()
+            return sum(not try_labels(options, fault, postgresql, folder) for fault in todo)
+        finally:
+            postgresql.end()
+
+
+def try_labels(options: argparse.Namespace, fault: Any, postgresql: PostgreSQL, folder: Path) -> bool:
+    from tests.faults import labels
+
+    print(f"labels: {fault.name} ...", flush=True)
+    began = time.monotonic()
+    problem = labels.do(fault, postgresql, folder, ROOT, options.seed)
+    print(f"labels: {record(options, fault, 1, began, problem)}", flush=True)
+    return not problem
+
+
+def times_left(options: argparse.Namespace, fault: Any) -> int:
+    """How often it is still to be done; one that did not hold is tried again by --resume."""
+    wanted = options.times or (fault.short if options.short else fault.long)
+    rows = read_state(Path(options.state))
+    return int(wanted) - sum(row["times"] for row in rows if row["fault"] == fault.name and row["held"])
+
+
+def record(options: argparse.Namespace, fault: Any, times: int, began: float, problem: str = "") -> str:
+    """Keep what came of it; returns it in words."""
+    row = {
+        "fault": fault.name,
+        "times": times,
+        "held": not problem,
+        "holds": fault.holds,
+        "problem": problem,
+        "seconds": round(time.monotonic() - began, 1),
+        "seed": options.seed,
+        "form": "short" if options.short else "long",
+    }
+    with Path(options.state).open("a") as stream:  # one short line: whole or not at all
+        stream.write(json.dumps(row) + "\n")
+    return f"{fault.name}: " + (f"DID NOT HOLD: {problem}" if problem else f"held ({times}, {row['seconds']} s)")
+
+
 def slug(side: str) -> str:
     return side.lower().replace(", ", "-")
 
@@ -172,7 +238,7 @@ class Side:
         from tests.faults import faults
         from tests.faults.world import make_world
 
-        todo = [(fault, left) for fault in self.chosen(faults) if (left := self.left(fault)) > 0]
+        todo = [(fault, times) for fault in self.chosen(faults) if (times := times_left(self.options, fault)) > 0]
         if not todo:
             return True
         for server in self.stack.servers:
@@ -198,12 +264,6 @@ class Side:
             listed = {"around": faults.AROUND, "sqlite": faults.ON_SQLITE, "hosts": faults.HOSTS_APART}[side]
         return [fault for fault in listed if self.options.only.lower() in fault.name.lower()]
 
-    def left(self, fault: Any) -> int:
-        """How often it is still to be done; one that did not hold is tried again by --resume."""
-        wanted = self.options.times or (fault.short if self.options.short else fault.long)
-        rows = read_state(Path(self.options.state))
-        return int(wanted) - sum(row["times"] for row in rows if row["fault"] == fault.name and row["held"])
-
     def go_through(self, fault: Any, left: int, scene_class: Any, world: Any) -> int:
         """Do it as often as one run bears; returns how often it is left to do, -1 where it did not hold."""
         for miss in range(MOST_MISSES):
@@ -215,28 +275,13 @@ class Side:
             try:
                 times = fault.do(scene, min(fault.at_once, left))
             except Exception as error:
-                self.record(fault, 1, began, f"{type(error).__name__}: {error}")
+                self.say(record(self.options, fault, 1, began, f"{type(error).__name__}: {error}"))
                 return -1
             if times:
-                self.record(fault, times, began)
+                self.say(record(self.options, fault, times, began))
                 return left - times
         self.say(f"{fault.name}: {MOST_MISSES} runs were over before the moment came")
         return -1
-
-    def record(self, fault: Any, times: int, began: float, problem: str = "") -> None:
-        row = {
-            "fault": fault.name,
-            "times": times,
-            "held": not problem,
-            "holds": fault.holds,
-            "problem": problem,
-            "seconds": round(time.monotonic() - began, 1),
-            "seed": self.options.seed,
-            "form": "short" if self.options.short else "long",
-        }
-        with Path(self.options.state).open("a") as stream:  # one short line: whole or not at all
-            stream.write(json.dumps(row) + "\n")
-        self.say(f"{fault.name}: " + (f"DID NOT HOLD: {problem}" if problem else f"held ({times}, {row['seconds']} s)"))
 
 
 # The table

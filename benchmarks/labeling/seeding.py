@@ -24,10 +24,11 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from annotation.conversations import content_hash, text_hash
+from annotation.ids import uuid7
 from annotation.models import Membership, Project, Prompt, Response, Task, TaskKind, TaskResponse, User
 from annotation.policy import INSTRUCTGPT_QUOTAS
 from annotation.services.accounts import project_create
-from annotation.services.bulk_rows import insert_rows, new_row
+from annotation.services.bulk_rows import insert_rows
 from annotation.services.queue_settings import kind_settings_update
 from annotation.services.tasks import group_key
 from annotation.splits import split_of
@@ -106,20 +107,20 @@ def add_task(
     category = draw.choices(list(INSTRUCTGPT_QUOTAS), list(INSTRUCTGPT_QUOTAS.values()))[0]
     prompt = new_prompt(project, prompt_text(draw, place), category)
     answers = [new_answer(project, prompt["id"], answer_text(draw)) for _ in range(spec["k"])]
-    task = new_row(
-        Task,
-        project_id=project.pk,
-        kind=TaskKind.RANKING,
-        prompt_id=prompt["id"],
-        category=category,
-        overlap=spec["overlap"],
-        open_slots=spec["overlap"],
-        group_key=group_key([answer["id"] for answer in answers]),
-    )
+    task = {
+        "id": uuid7(),
+        "project_id": project.pk,
+        "kind": TaskKind.RANKING,
+        "prompt_id": prompt["id"],
+        "category": category,
+        "overlap": spec["overlap"],
+        "open_slots": spec["overlap"],
+        "group_key": group_key([answer["id"] for answer in answers]),
+    }
     rows[Prompt].append(prompt)
     rows[Response] += answers
     rows[Task].append(task)
-    rows[TaskResponse] += [new_row(TaskResponse, task_id=task["id"], response_id=answer["id"]) for answer in answers]
+    rows[TaskResponse] += [{"task_id": task["id"], "response_id": answer["id"]} for answer in answers]
 
 
 def new_prompt(project: Project, text: str, category: str) -> dict[str, Any]:
@@ -127,12 +128,12 @@ def new_prompt(project: Project, text: str, category: str) -> dict[str, Any]:
     digest = content_hash(messages)
     split = split_of(digest, project.split_salt)
     about = {"messages": messages, "content_hash": digest, "group": digest, "split": split, "category": category}
-    return new_row(Prompt, project_id=project.pk, source="import", source_name="bench", pool="rm", **about)
+    return about | {"id": uuid7(), "project_id": project.pk, "source": "import", "source_name": "bench", "pool": "rm"}
 
 
 def new_answer(project: Project, prompt_id: UUID, text: str) -> dict[str, Any]:
-    about = {"text": text, "content_hash": text_hash(text), "origin": "imported"}
-    return new_row(Response, project_id=project.pk, prompt_id=prompt_id, imported_author="a model", **about)
+    about = {"text": text, "content_hash": text_hash(text), "origin": "imported", "imported_author": "a model"}
+    return about | {"id": uuid7(), "project_id": project.pk, "prompt_id": prompt_id}
 
 
 # --- Fast, for the database is empty and all of these rows are right --------------------------------------------------

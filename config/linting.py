@@ -19,7 +19,7 @@ def checks() -> dict[str, list[str]]:
     templates = [str(path) for name in PACKAGES if (path := BASE_DIR / name / "templates").is_dir()]
     lint_imports = "import sys; from importlinter.cli import lint_imports_command as command; sys.exit(command())"
     return {
-        "types (mypy)": [*python, "mypy", *PACKAGES],
+        "types (mypy)": [*python, "mypy", *PACKAGES, "benchmarks"],
         "imports (import-linter)": [sys.executable, "-c", lint_imports],
         "migrations (makemigrations --check)": [sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"],
         "templates (djlint)": [*python, "djlint", "--lint", "--quiet", *templates],

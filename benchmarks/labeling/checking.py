@@ -56,7 +56,7 @@ def present(submissions: Sequence[str]) -> Iterator[Any]:
 
 def draft_versions(assignments: Sequence[str]) -> dict[str, int]:
     """Which version of its draft each assignment holds: the labelers write its number where time at work stands."""
-    found = {}
+    found: dict[str, int] = {}
     for chunk in chunks(assignments):
         rows = Assignment.objects.filter(pk__in=chunk).values_list("pk", "draft")
         found |= {str(key): round(float(draft.get("active_seconds") or 0)) for key, draft in rows}

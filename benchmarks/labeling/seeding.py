@@ -23,7 +23,7 @@ from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.utils import timezone
 
-from annotation.conversations import content_hash, text_hash
+from annotation.conversations import Message, content_hash, text_hash
 from annotation.ids import uuid7
 from annotation.models import Membership, Project, Prompt, Response, Task, TaskKind, TaskResponse, User
 from annotation.policy import INSTRUCTGPT_QUOTAS
@@ -124,7 +124,7 @@ def add_task(
 
 
 def new_prompt(project: Project, text: str, category: str) -> dict[str, Any]:
-    messages = [{"role": "user", "content": text}]
+    messages: list[Message] = [{"role": "user", "content": text}]
     digest = content_hash(messages)
     split = split_of(digest, project.split_salt)
     about = {"messages": messages, "content_hash": digest, "group": digest, "split": split, "category": category}

@@ -97,12 +97,15 @@ def began(run_id: Any) -> float:
 
 def span(runs: list[Any]) -> float:
     """From the first claim to the last end."""
+    from django.db.models import Max, Min
+
     from training.models import Run
 
-    rows = list(Run.objects.filter(pk__in=[run.pk for run in runs]).values_list("started_at", "ended_at", "state"))
-    if any(state != "succeeded" for _, _, state in rows):
-        raise SystemExit(f"the runs ended as {sorted(state for _, _, state in rows)}")
-    return (max(ended for _, ended, _ in rows) - min(started for started, _, _ in rows)).total_seconds()
+    of = Run.objects.filter(pk__in=[run.pk for run in runs])
+    if of.exclude(state="succeeded").exists():
+        raise SystemExit(f"the runs ended as {sorted(of.values_list('state', flat=True))}")
+    times = of.aggregate(first=Min("started_at"), last=Max("ended_at"))
+    return float((times["last"] - times["first"]).total_seconds())
 
 
 def missing(runs: list[Any], steps: int) -> int:

@@ -15,7 +15,7 @@ from tests.training.conftest import taken_by_another
 from training import metrics
 from training.events import Event, parse
 from training.models import Attempt, Checkpoint, MetricChunk, Run, RunLine, RunSample
-from training.selectors.runs import lines_of, metric_series, samples_of
+from training.selectors.runs import lines_of, metric_series, samples_of, superseded
 from training.services.claims import Fence, LeaseLost, run_claim
 from training.services.recording import run_record
 
@@ -162,6 +162,27 @@ def test_resuming_supersedes_the_steps_after_the_checkpoint(run: Run, fence: Fen
     run_record(fence=second, events=[Event("started", {"resumed_from": 4}), metric(5, a=2.0), sample(5, "new")])
     assert metric_series(run) == {"step": [1, 2, 3, 4, 5], "a": [1.0, 1.0, 1.0, 1.0, 2.0]}
     assert [(row.step, row.response) for row in samples_of(run)] == [(5, "new"), (3, "x")]
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 9)), min_size=1, max_size=6), st.booleans())
+def test_each_step_is_told_once_however_attempts_follow_each_other(
+    ways: list[tuple[int, int]], tells_step_0: bool
+) -> None:
+    """PPO and SFT tell step 0, before the first update; an attempt that was lost at once begins there again."""
+    written: dict[int, list[tuple[int, dict[str, float]]]] = {}
+    starts: dict[int, int] = {}
+    latest: dict[int, float] = {}
+    reached = 0
+    for attempt, (back, further) in enumerate(ways, start=1):
+        start = max(0, reached - back)
+        steps = range(start + 1 if start or not tells_step_0 else 0, start + 1 + further)
+        starts[attempt] = start
+        if steps:
+            written[attempt] = [(step, {"a": float(attempt)}) for step in steps]
+            latest = {step: value for step, value in latest.items() if step < steps[0]}
+            latest |= dict.fromkeys(steps, float(attempt))
+            reached = steps[-1]
+    assert superseded(written, starts) == [(step, {"a": value}) for step, value in latest.items()]
 
 
 def test_curves_take_the_same_queries_however_long(run: Run, fence: Fence, django_assert_num_queries: Any) -> None:

@@ -61,7 +61,7 @@ def superseded(found: dict[int, Points], resumed_from: dict[int, int]) -> Points
     end: float = float("inf")
     for attempt in sorted(found, reverse=True):
         joined = [point for point in found[attempt] if point[0] <= end] + joined
-        end = min(end, resumed_from.get(attempt, 0))
+        end = min(end, resumed_from.get(attempt) or -1)  # one that began anew tells step 0 again
     return joined
 
 

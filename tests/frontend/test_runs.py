@@ -112,6 +112,7 @@ def test_samples_of_a_step_stand_beside_the_first(scene: Scene, as_: As, running
 
 def test_answers_of_a_sampling_run_are_one_list_without_steps(scene: Scene, as_: As) -> None:
     run = RunFactory(project=scene.project, stage="sample", name="answers-1", created_by=scene.ada)
+    Attempt.objects.create(run=run, number=1, worker="w")
     for step in (1, 2):
         RunSample.objects.create(
             run=run, attempt=1, step=step, index=0, prompt=[], response=f"From batch {step}.", score=None
@@ -123,6 +124,7 @@ def test_answers_of_a_sampling_run_are_one_list_without_steps(scene: Scene, as_:
 
 
 def test_a_later_attempts_sample_takes_the_place_of_the_earlier(scene: Scene, as_: As, running: Run) -> None:
+    Attempt.objects.create(run=running, number=2, worker="w", resumed_from=30, versions={"code": "2"})
     RunSample.objects.create(run=running, attempt=2, step=40, index=0, prompt=[], response="Second attempt.")
     text = as_(scene.ada).get(page(scene, "run_samples", running.pk)).content.decode()
     assert "Second attempt." in text and "of step 40." not in text

@@ -15,7 +15,7 @@ from tests.training.conftest import taken_by_another
 from training import metrics
 from training.events import Event, parse
 from training.models import Attempt, Checkpoint, MetricChunk, Run, RunLine, RunSample
-from training.selectors.runs import lines_of, metric_series, samples_of, superseded
+from training.selectors.runs import lines_of, metric_series, sample_steps, samples_of, superseded
 from training.services.claims import Fence, LeaseLost, run_claim
 from training.services.recording import run_record
 
@@ -162,6 +162,16 @@ def test_resuming_supersedes_the_steps_after_the_checkpoint(run: Run, fence: Fen
     run_record(fence=second, events=[Event("started", {"resumed_from": 4}), metric(5, a=2.0), sample(5, "new")])
     assert metric_series(run) == {"step": [1, 2, 3, 4, 5], "a": [1.0, 1.0, 1.0, 1.0, 2.0]}
     assert [(row.step, row.response) for row in samples_of(run)] == [(5, "new"), (3, "x")]
+
+
+def test_going_back_shows_no_answers_of_steps_that_are_to_come(run: Run, fence: Fence) -> None:
+    run_record(fence=fence, events=[metric(9), sample(0, "before"), sample(4, "early"), sample(8, "late")])
+    taken_by_another(run)
+    Attempt.objects.create(run=run, number=2, worker="w")
+    assert sample_steps(run) == [0, 4, 8]  # it has not started yet, and may never
+    run_record(fence=Fence(run.pk, 2), events=[Event("started", {"resumed_from": 4})])
+    assert sample_steps(run) == [0, 4]
+    assert [row.response for row in samples_of(run)] == ["early", "before"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 9)), min_size=1, max_size=6), st.booleans())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from django.db.models import Q
+
 from training import metrics
 from training.models import MetricChunk, Run, RunLine, RunSample
 
@@ -77,21 +79,27 @@ def columns(points: Points, wanted: set[str] | None) -> dict[str, list[Any]]:
 
 
 def samples_of(run: Run, steps: Sequence[int] | None = None) -> list[RunSample]:
-    """What the model answered, newest step first; where attempts overlap, the later one's."""
-    rows = RunSample.objects.filter(run=run).order_by("-step", "-attempt", "index")
-    if steps is not None:
-        rows = rows.filter(step__in=steps)
-    kept: list[RunSample] = []
-    attempt_at: dict[int, int] = {}
-    for row in rows:
-        if attempt_at.setdefault(row.step, row.attempt) == row.attempt:
-            kept.append(row)
-    return kept
+    """What the model answered, newest step first."""
+    rows = RunSample.objects.filter(counted(run)).order_by("-step", "index")
+    return list(rows if steps is None else rows.filter(step__in=steps))
 
 
 def sample_steps(run: Run) -> list[int]:
     """The steps with samples, in order."""
-    return sorted(RunSample.objects.filter(run=run).order_by().values_list("step", flat=True).distinct())
+    return sorted(RunSample.objects.filter(counted(run)).order_by().values_list("step", flat=True).distinct())
+
+
+def counted(run: Run) -> Q:
+    """The samples that count: each attempt's, up to the step that the next one to start went on from.
+
+    So when someone goes back to an earlier checkpoint, what was answered beyond it is not shown as the newest.
+    """
+    found, end = Q(pk__in=[]), float("inf")
+    for attempt, start, versions in run.attempts.order_by("-number").values_list("number", "resumed_from", "versions"):
+        found |= Q(attempt=attempt) if end == float("inf") else Q(attempt=attempt, step__lte=end)
+        if versions:  # told with its first event: it did start
+            end = min(end, start or -1)
+    return Q(run=run) & found
 
 
 def lines_of(run: Run, *, after: int = 0, limit: int = 500) -> list[RunLine]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from django.db import connection, transaction
 from django.db.models import Count, F, Q
 
 from annotation.models import Assignment, AuditEvent, Ranking, Task
@@ -15,8 +16,15 @@ CHUNK = 500
 HELD = Q(assignments__slot__isnull=False)
 
 
+@transaction.atomic
 def main(spec: dict[str, Any]) -> dict[str, Any]:
-    """Count the labels; with the file `sent` also look for each submission and each draft that is named in it."""
+    """Count the labels; with the file `sent` also look for each submission and each draft that is named in it.
+
+    All of it as it stood at one moment: a slow server may still be at work for browsers that are gone.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     found: dict[str, Any] = {"labels": Ranking.objects.count()}
     if "sent" in spec:
         sent = json.loads(Path(spec["sent"]).read_text())

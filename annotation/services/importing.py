@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from annotation.errors import ImportProblem, PlackettError
 from annotation.import_reading import ImportReader, prompt_row
 from annotation.models import (
+    Assignment,
     Demonstration,
     ImportBatch,
     ImportPhase,
@@ -28,12 +29,16 @@ from annotation.models import (
     Project,
     Prompt,
     PromptSource,
+    RankedResponse,
     Ranking,
+    Response,
     Task,
+    TaskResponse,
     TaskState,
 )
 from annotation.records import PromptRecord, Record
 from annotation.services import audit
+from annotation.services.bulk_rows import tables_analyze
 from annotation.services.import_claims import (
     Fence,
     LeaseLost,
@@ -54,6 +59,8 @@ CHUNK = 1000  # records a transaction
 CHECKED = 5000  # rows a transaction that only checks
 STEP_SECONDS = 1.0
 MOST_REJECTIONS = 1_000_000
+MANY = 5000  # rows, after which the database should look at its tables anew
+FILLED = (Prompt, Response, Task, TaskResponse, Assignment, Demonstration, Ranking, RankedResponse)
 
 Tell = Callable[[ImportBatch], object]
 logger = logging.getLogger(__name__)
@@ -135,6 +142,8 @@ class ImportJob:
             self.refuse()
         else:
             self.publish()
+            if self.batch.added >= MANY:
+                tables_analyze(*FILLED)
 
     # --- The two passes --------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.models import Model
 from django.utils import timezone
 
 from annotation import tasks
@@ -443,3 +445,23 @@ def test_nothing_lies_in_the_file_store_between_the_passes_that_a_killed_process
     importing.import_run(fence=claim(), tell=lambda now: seen_aside.append(set(aside.iterdir())))
     batch.refresh_from_db()
     assert batch.state == "succeeded" and len(seen_aside) > 3 and all(seen == before for seen in seen_aside)
+
+
+# --- After many rows -----------------------------------------------------------------------------------
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_the_database_plans_for_what_a_large_import_brought(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "MANY", 8)
+    queued(project, "rankings", *(judged(number) for number in range(8)))
+    importing.import_run(fence=claim())
+    assert Ranking.objects.count() == 8
+    if connection.vendor == "postgresql":
+        assert (rows_planned_for(Ranking), rows_planned_for(RankedResponse)) == (8, 24)
+
+
+def rows_planned_for(table: type[Model]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = %s::regclass", [table._meta.db_table])
+        return int(cursor.fetchone()[0])

@@ -59,6 +59,16 @@ def test_progress_metrics_and_samples_land(run: Run, fence: Fence) -> None:
     assert Attempt.objects.get(run=run).versions["device"] == "cpu"
 
 
+def test_an_attempt_that_is_loading_does_not_look_as_if_all_was_lost(run: Run, fence: Fence) -> None:
+    run_record(fence=fence, events=[Event("started", {"total_steps": 10}), metric(7)])
+    run_record(fence=fence, events=[Event("progress", {"step": 0, "phase": "reading the corpus"})])
+    run.refresh_from_db()
+    assert (run.step, run.phase) == (7, "reading the corpus")
+    run_record(fence=fence, events=[Event("started", {"resumed_from": 0})])
+    run.refresh_from_db()
+    assert run.step == 0, "it did begin anew"
+
+
 def test_one_batch_adds_to_the_open_chunk(run: Run, fence: Fence) -> None:
     for step in range(1, 6):
         run_record(fence=fence, events=[metric(step)])

@@ -76,7 +76,8 @@ def progress_of(events: Sequence[Event]) -> dict[str, Any]:
     for event in events:
         if event.kind in {"metrics", "progress", "started"}:
             values["phase"] = str(event.fields.get("phase") or "")[:40]
-        if event.kind in {"metrics", "progress"}:
+        if event.kind == "metrics" or (event.kind == "progress" and event.step):
+            # A sign of life before "started" has step 0, whatever checkpoint the attempt is about to go on from.
             values["step"] = event.step
         if event.kind == "started":
             values["step"] = whole(event.fields.get("resumed_from"))

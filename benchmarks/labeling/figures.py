@@ -129,4 +129,6 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 def shown(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:,g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if value == int(value) and abs(value) >= 1e6 else f"{value:,g}"

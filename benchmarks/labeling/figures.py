@@ -131,4 +131,4 @@ def shown(value: Any) -> str:
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,}" if value == int(value) and abs(value) >= 1e6 else f"{value:,g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,g}"

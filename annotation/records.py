@@ -205,7 +205,7 @@ def has_prompt(row: Row) -> bool:
 def shared_prompt(row: Row) -> list[Message]:
     """The prompt of a pair that has none of its own: what both conversations say before their last turn."""
     chosen, rejected = row["chosen"], row["rejected"]
-    if isinstance(chosen, str) or isinstance(rejected, str):
+    if not (isinstance(chosen, list) and isinstance(rejected, list)):
         raise ImportProblem(_("there is no prompt; name it prompt, messages or instruction"))
     before, other = clean_messages(chosen[:-1]), clean_messages(rejected[:-1])
     if before != other:

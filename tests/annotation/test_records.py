@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from annotation.conversations import content_hash
@@ -203,6 +203,8 @@ nearly = st.fixed_dictionaries(
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(PARSERS)), st.dictionaries(st.sampled_from(NAMES), anything, max_size=8) | nearly)
+@example("answers", {"chosen": {}, "rejected": []})
+@example("rankings", {"chosen": 3, "rejected": [{}]})
 def test_anything_is_a_record_or_an_import_problem(kind: str, row: dict[str, Any]) -> None:
     try:
         record = record_of(kind, row)

@@ -100,7 +100,12 @@ def test_another_kind_of_file_is_named(data: bytes, words: str) -> None:
 ROWS = b"".join(b'{"prompt": "%d"}\n' % number for number in range(1000))
 
 
-@pytest.mark.parametrize("packed", [gzip.compress(ROWS), zstandard.compress(ROWS), gzip.compress(ROWS[:50]) * 3])
+# Named: gzip's bytes hold the time, and two test processes must give a test the same name.
+@pytest.mark.parametrize(
+    "packed",
+    [gzip.compress(ROWS), zstandard.compress(ROWS), gzip.compress(ROWS[:50]) * 3],
+    ids=["gzip", "zstandard", "gzip, thrice"],
+)
 def test_packed_files_are_read_as_they_are(packed: bytes) -> None:
     plain = gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else zstandard.decompress(packed)
     assert read(packed, "x.jsonl.gz") == read(plain, "x.jsonl")

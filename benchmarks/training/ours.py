@@ -6,6 +6,7 @@ step: tokens that all rows hold, over seconds.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -34,6 +35,8 @@ QUIET = {"eval_every": 0, "checkpoint_every_seconds": 0, "schedule": "constant"}
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
+    if spec["stage"] != "generate":
+        importlib.import_module(f"training.rlhf.{spec['stage']}")
     memory = PeakMemory(spec["device"])
     numerics = {"device": spec["device"], "threads": spec["threads"], **spec["mode"].get("numerics", {})}
     stages = {"sft": supervised, "reward": rankings, "ppo": ppo, "generate": generation}
@@ -156,6 +159,7 @@ def run_stage(
     events = [json.loads(line) for line in (output / "events.jsonl").read_text().splitlines()]
     started = next(event["time"] for event in events if event["event"] == "started")
     shutil.rmtree(output)
+    gc.collect()  # a core ends with its run; here the next one begins, beside a model that lives in cycles
     return stamps[-1] - started, stamps
 
 

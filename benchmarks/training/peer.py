@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     TrainerCallback,
 )
+from trl import RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 from benchmarks.training.process import PeakMemory, child_main
@@ -105,9 +106,9 @@ def arguments(spec: dict[str, Any]) -> dict[str, Any]:
 
 def supervised(spec: dict[str, Any]) -> dict[str, Any]:
     clock = Clock(spec["seconds"])
-    trainer = trl.SFTTrainer(
+    trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(spec["policy"], dtype=torch.float32),
-        args=trl.SFTConfig(**arguments(spec)),
+        args=SFTConfig(**arguments(spec)),
         train_dataset=Dataset.from_list(rows_of(spec["rows"])),
         processing_class=PreTrainedTokenizerFast.from_pretrained(spec["policy"]),
         callbacks=[clock],
@@ -128,9 +129,9 @@ def rankings(spec: dict[str, Any]) -> dict[str, Any]:
             row["length"] = max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
     model = AutoModelForSequenceClassification.from_pretrained(spec["policy"], num_labels=1, dtype=torch.float32)
     model.config.pad_token_id = tokenizer.pad_token_id
-    trainer = trl.RewardTrainer(
+    trainer = RewardTrainer(
         model=model,
-        args=trl.RewardConfig(**arguments(spec)),
+        args=RewardConfig(**arguments(spec)),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         callbacks=[clock],

@@ -28,6 +28,7 @@ from training.rlhf.straight import straighten
 NAME = "plackett_decode"
 Way = Literal["straight", "modules", "none"]
 SCORES = 2**22  # attention scores of a prompt that are held at a time
+BLOCK = 32  # columns by which the cache grows
 
 _tried: WeakKeyDictionary[nn.Module, Way] = WeakKeyDictionary()
 
@@ -36,7 +37,9 @@ class Decoder:
     """Up to `slots` rows of at most `columns` tokens that grow side by side.
 
     When the last column is written, rows move to the left; so where prompts are admitted beside rows that have grown,
-    a few more columns than the longest row has tokens save work. Use it under `torch.inference_mode`, and inside of
+    a few more columns than the longest row has tokens save work. The cache is attended to whole, and grows by blocks:
+    what a product reads lies in one piece, since oneDNN copies a part of a bfloat16 tensor first, and its shape stays
+    for some steps, since each new one is a new kernel. Use it under `torch.inference_mode`, and inside of
     `attention_by(config, NAME)`.
     """
 
@@ -45,7 +48,8 @@ class Decoder:
         self.straight = straighten(model, self.columns) if way == "straight" else None
         layers = model.config.get_text_config().num_hidden_layers
         self.kinds = [(0.0, 0.0, 0)] * layers  # scaling, softcap and window of each layer, as its prompts had it
-        self.keys: list[Tensor | None] = [None] * layers  # each (slots, K, C, D), made by the first prompt
+        self.room = 0  # columns of the cache so far
+        self.keys: list[Tensor | None] = [None] * layers  # each (slots, K, room, D), made by the first prompt
         self.values: list[Tensor | None] = [None] * layers
         self.slots = self.rows = slots
         self.end = 0  # the column that is written next
@@ -76,8 +80,9 @@ class Decoder:
 
     def step(self, tokens: Tensor) -> Tensor:
         """Add one token to each row, (S,); returns the logits (S, V) of the next."""
-        if self.end == self.columns:
-            self._move_to(self.end - self.first)
+        if self.end == self.room:
+            self._make_room()
+        self.hidden[:, self.end] = 0.0
         positions = self.end - self._starts
         if self.straight is not None:
             logits = self.straight.step(tokens, positions[:, 0], self._attend_as_before)
@@ -122,18 +127,17 @@ class Decoder:
             return self._prompts.attend(query, key, value, scaling, softcap, window)
         keys[:, :, self.end] = key[:, :, 0]
         values[:, :, self.end] = value[:, :, 0]
-        first = max(self.first, self.end + 1 - window) if window else self.first
+        first = max(0, self.end + 1 - window) if window else 0
         rows, heads, _, size = keys.shape
         scores = torch.bmm(
             query.reshape(rows * heads, -1, size).to(keys.dtype),
-            keys[:, :, first : self.end + 1].reshape(rows * heads, -1, size).transpose(1, 2),
+            keys[:, :, first:].reshape(rows * heads, -1, size).transpose(1, 2),
         )  # (S x K, G, L)
         scores = _scaled(scores, scaling, softcap)
-        if first < self.last:
-            scores = scores.view(rows, -1, scores.shape[-1]) + self.hidden[:, None, first : self.end + 1]
-            scores = scores.view(rows * heads, -1, scores.shape[-1])
+        scores = scores.view(rows, -1, scores.shape[-1]) + self.hidden[:, None, first:]
         weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(values.dtype)
-        mixed = torch.bmm(weights, values[:, :, first : self.end + 1].reshape(rows * heads, -1, size))
+        weights = weights.view(rows * heads, -1, weights.shape[-1])
+        mixed = torch.bmm(weights, values[:, :, first:].reshape(rows * heads, -1, size))
         return mixed.view(rows, 1, -1, size)
 
     def _attend_as_before(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -152,24 +156,42 @@ class Decoder:
             device = key.device.type
             dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else value.dtype
             keys, values = (
-                part.new_zeros(self.slots, part.shape[1], self.columns, part.shape[3], dtype=dtype)
+                part.new_zeros(self.slots, part.shape[1], self.room, part.shape[3], dtype=dtype)
                 for part in (key, value)
             )
             self.keys[layer], self.values[layer] = keys, values
         return keys[: self.rows], values[: self.rows]
 
     def _bounds(self) -> None:
-        """What follows from the starts: what the first and the last row to begin hide, and from whom."""
+        """What follows from the starts: where the first row begins, and which columns are hidden from whom."""
         used = [start for start, used in zip(self.starts, self.in_use, strict=True) if used]
         self.first = min(used, default=self.end)  # nothing left of it is seen by a row in use
-        self.last = max(self.starts)  # left of it something is hidden
         self._starts = torch.tensor(self.starts, device=self.device)[:, None]  # (S, 1)
-        columns = torch.arange(self.columns, device=self.device)
-        self.hidden = torch.zeros(self.rows, self.columns, device=self.device)
-        self.hidden.masked_fill_(columns < self._starts, -torch.inf)
+        columns = torch.arange(self.room, device=self.device)
+        self.hidden = torch.zeros(self.rows, self.room, device=self.device)
+        self.hidden.masked_fill_((columns < self._starts) | (columns >= self.end), -torch.inf)
+
+    def _make_room(self) -> None:
+        """For one more column: by moving to the left where a block is free there, else by growing."""
+        if self.first >= BLOCK or self.room == self.columns:
+            self._move_to(self.end - self.first)
+        else:
+            self._grow_to(self.end + 1)
+            self._bounds()
+
+    def _grow_to(self, columns: int) -> None:
+        """Have at least so many columns."""
+        old, self.room = self.room, max(self.room, min(self.columns, BLOCK * -(-columns // BLOCK)))
+        if self.room == old:
+            return
+        for caches in (self.keys, self.values):
+            for layer, cache in enumerate(caches):
+                if cache is not None:
+                    caches[layer] = nn.functional.pad(cache, (0, 0, 0, self.room - old))
 
     def _move_to(self, end: int) -> None:
         """Move what is in use to the left or to the right, so that it ends before column `end`."""
+        self._grow_to(end)
         width = self.end - self.first
         for cache in (*self.keys, *self.values):
             if cache is not None and width:

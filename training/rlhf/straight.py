@@ -107,7 +107,7 @@ def straighten(model: PreTrainedModel, longest: int) -> Straight | None:
         embedding = model.get_input_embeddings().weight.detach()
         positions = trunk.wpe.weight.detach() if hasattr(trunk, "wpe") else None
         scale = _scale(trunk, modules[0], embedding, positions)
-        head = head._replace(weight=head.weight.detach(), bias=None if head.bias is None else head.bias.detach())
+        head = head._replace(weight=_narrow(head.weight), bias=None if head.bias is None else _narrow(head.bias))
         return Straight(embedding, scale, positions, angles, layers, _norm(_one_of(trunk, "norm", "ln_f")), head)
     except (_Unknown, AttributeError):
         return None

@@ -23,6 +23,7 @@ from demo.project import (
     one_at_a_time,
     recipe,
 )
+from demo.recipe import NUMERICS
 from demo.work import rank_answers, write_demonstrations
 from training.models import ENDED, Model, Run, RunState, SnapshotKind, Stage
 from training.services.loop import launch
@@ -115,6 +116,7 @@ def start_run(project: Project, name: str, stage: str, config: dict[str, Any], *
         by=driver(),
         name=name,
         seed=settings.DEMO_SEED,
+        numerics=NUMERICS,
         accept_leaks=CLOSED_WORLD,
         **options,
     )

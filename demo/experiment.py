@@ -22,7 +22,7 @@ from demo.corpus import corpus
 from demo.labelers import agreement, calibrate, rule_accuracy
 from demo.measures import Answered, distinct2, gold_summary
 from demo.prompts import WorldPrompt, prompt_pools
-from demo.recipe import FULL, SHORT, WRITING, Recipe
+from demo.recipe import FULL, NUMERICS, SHORT, WRITING, Recipe
 from demo.records import Row, answer_groups, demonstration_row, gold_groups, ranking_rows
 
 Report = dict[str, Any]
@@ -54,7 +54,7 @@ class StageRunner:
             "inputs": {key: {"path": str(path), "sha256": ""} for key, path in inputs.items()},
             "resume": None,
             "output": str(output),
-            "numerics": {"device": "cpu", "threads": self.threads},
+            "numerics": {"device": "cpu", "threads": self.threads, **NUMERICS},
         }
         text = json.dumps(run, indent=1)
         marker = output / "run.json"

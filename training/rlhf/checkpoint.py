@@ -19,6 +19,7 @@ import shutil
 import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -105,6 +106,8 @@ class Snapshot(NamedTuple):
     step: int
     tree: dict[str, Any]
     tensors: dict[str, torch.Tensor]
+    numerics: Mapping[str, Any] = MappingProxyType({})
+    """What was left to the machine, as it decided: see `numerics_of`."""
 
 
 class Saved(NamedTuple):
@@ -116,19 +119,26 @@ class Saved(NamedTuple):
     size: int
 
 
-def take_snapshot(state: Mapping[str, Stateful], step: int) -> Snapshot:
+def take_snapshot(
+    state: Mapping[str, Stateful], step: int, numerics: Mapping[str, Any] = MappingProxyType({})
+) -> Snapshot:
     """Copy the state, and the random generators', to the CPU's memory."""
     tensors: dict[str, torch.Tensor] = {}
     names: dict[tuple[Any, ...], str] = {}
     tree = {name: _to_json(part.state_dict(), tensors, names) for name, part in state.items()}
     tree["random"] = _to_json(random_state(), tensors, names)
-    return Snapshot(step, tree, tensors)
+    return Snapshot(step, tree, tensors, numerics)
 
 
 def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
     """Write it into an existing folder."""
     write_tensors(folder / "state.safetensors", snapshot.tensors)
-    content = {"version": FORMAT, "step": snapshot.step, "state": snapshot.tree}
+    content = {
+        "version": FORMAT,
+        "step": snapshot.step,
+        "numerics": dict(snapshot.numerics),
+        "state": snapshot.tree,
+    }
     (folder / "state.json").write_text(json.dumps(content))
 
 
@@ -191,6 +201,18 @@ def write_all(stream: io.RawIOBase | io.FileIO, content: bytes | memoryview) -> 
     rest = memoryview(content)
     while rest:
         rest = rest[stream.write(rest[:LARGEST_WRITE]) :]
+
+
+def numerics_of(folder: Path) -> dict[str, Any]:
+    """The precision in which the run that saved a checkpoint computes; empty where none is told, or nothing can be read.
+
+    What cannot be read is said by `load_state`, in words.
+    """
+    try:
+        found = json.loads((folder / "state.json").read_text()).get("numerics")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def load_state(folder: Path, state: Mapping[str, Stateful], optional: Collection[str] = ()) -> int:

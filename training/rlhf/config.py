@@ -56,9 +56,10 @@ class Numerics:
     threads: int = setting(0, minimum=0, maximum=1024)
     """CPU threads; 0 takes one for each core that this process may use."""
 
-    dtype: str = setting("float32", choices=("auto", "float32", "bfloat16"))
+    dtype: str = setting("auto", choices=("auto", "float32", "bfloat16"))
     """bfloat16 computes under autocast; the weights and the optimiser stay float32 either way. auto takes it where the
-    processor multiplies in it: a GPU that can, a CPU with AVX-512 BF16 or AMX."""
+    processor multiplies in it: a GPU that can, a CPU with AVX-512 BF16 or AMX. A resumed run keeps what its first
+    machine took."""
 
     matmul: str = setting("auto", choices=("auto", "highest", "high", "medium"))
     """Precision of float32 products. auto takes the fastest that keeps float32's digits: on a CPU medium (oneDNN, twice

@@ -34,13 +34,14 @@ from training.rlhf.checkpoint import (
     Stateful,
     fresh_folder,
     load_state,
+    numerics_of,
     publish_folder,
     sha256_of,
     take_snapshot,
 )
 from training.rlhf.config import Numerics, StageConfig, config_from_dict, numerics_from_dict
 from training.rlhf.errors import DataError, NumericsError, Stopped
-from training.rlhf.numerics import settled
+from training.rlhf.numerics import device_of, multiplies_bfloat16, settled
 from training.rlhf.saving import Saver
 from training.rlhf.watch import Watch
 
@@ -105,15 +106,16 @@ class Workspace:
         if missing:
             raise DataError(f"run.json lacks {missing[0]!r}")
         resume = run.get("resume") or {}
+        checkpoint = Path(resume["path"]) if resume else None
         work = cls(
             stage=run["stage"],
             config=config_from_dict(run["stage"], run.get("config") or {}),
             seed=int(run.get("seed", 0)),
-            numerics=settled(numerics_from_dict(run.get("numerics") or {})),
+            numerics=settled(as_begun(numerics_from_dict(run.get("numerics") or {}), checkpoint)),
             inputs={name: Path(given["path"]) for name, given in run["inputs"].items()},
             input_hashes={name: given.get("sha256") or "" for name, given in run["inputs"].items()},
             output=Path(run["output"]),
-            checkpoint=Path(resume["path"]) if resume else None,
+            checkpoint=checkpoint,
             checkpoint_hash=resume.get("sha256") or "",
             supervised=bool(run.get("supervised", False)),
         )
@@ -231,6 +233,12 @@ class Workspace:
             versions={name: version(name) for name in ("torch", "transformers", "tokenizers")}
             | processor(self.numerics),
         )
+        if self.numerics.dtype == "bfloat16" and not multiplies_bfloat16(device_of(self.numerics)):
+            self.note(
+                "this machine emulates bfloat16, several times slower than float32: a run that was begun in it goes on "
+                "in it; move it to a machine that multiplies in it, or start anew with numerics.dtype float32",
+                level="warning",
+            )
         if self.stop_requested:
             raise Stopped
         self.started = True
@@ -257,7 +265,8 @@ class Workspace:
         self._due_by_steps, self._saved_at = False, time.monotonic()
         self.watch.saved(self._value)  # before the copy, which holds what is watched
         self._values[step] = self._value
-        self.saver.start(take_snapshot(self._state, step))
+        precision = {"dtype": self.numerics.dtype, "matmul": self.numerics.matmul}
+        self.saver.start(take_snapshot(self._state, step, precision))
 
     def save_checkpoint(self, step: int) -> None:
         """Have the state of a finished step on the disk, if it is not there already. Raises OSError where it can't."""
@@ -359,6 +368,14 @@ class Workspace:
         }
 
 
+def as_begun(asked: Numerics, checkpoint: Path | None) -> Numerics:
+    """What was left to the machine stays as the one decided that began the run: another may decide otherwise, and one
+    run would be computed in two precisions."""
+    begun = numerics_of(checkpoint) if checkpoint else {}
+    kept = {name: begun[name] for name in ("dtype", "matmul") if name in begun and getattr(asked, name) == "auto"}
+    return numerics_from_dict(dataclasses.asdict(asked) | kept)
+
+
 def check_finite(model: Any) -> None:
     """Raise NumericsError if a weight is NaN or infinite: such a model must not be published."""
     for name, weight in model.named_parameters() if isinstance(model, torch.nn.Module) else ():
@@ -368,8 +385,6 @@ def check_finite(model: Any) -> None:
 
 def device_name(numerics: Numerics) -> str:
     """The device as people name it: cpu, or the GPU's name."""
-    from training.rlhf.numerics import device_of
-
     device = device_of(numerics)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
@@ -377,8 +392,6 @@ def device_name(numerics: Numerics) -> str:
 def processor(numerics: Numerics) -> dict[str, str]:
     """The CPU's model and the instructions that torch uses on it, where it does the arithmetic: another adds up in
     another order, so the same run gives the same weights there to tolerance only."""
-    from training.rlhf.numerics import device_of
-
     if device_of(numerics).type != "cpu":
         return {}
     return {"cpu": f"{cpu_model()} ({torch.backends.cpu.get_cpu_capability()})"}

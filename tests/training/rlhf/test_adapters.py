@@ -23,7 +23,7 @@ from training.rlhf.rollouts import load_models
 from training.rlhf.tokens import load_tokenizer
 from training.rlhf.workspace import Workspace
 
-CPU = Numerics(device="cpu", threads=1)
+CPU = Numerics(device="cpu", threads=1, dtype="float32")
 IDS = torch.tensor([[5, 9, 7, 12, 1], [6, 6, 8, 20, 1]])
 LORA = {"lora_rank": 3, "learning_rate": 1e-2}
 SFT = {**LORA, "batch_size": 4, "max_steps": 4, "eval_every": 2, "sample_every": 0, "publish": "best"}

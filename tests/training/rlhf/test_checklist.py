@@ -26,7 +26,7 @@ from training.rlhf.reward import encode_ranking, group_pairs
 from training.rlhf.sft import Demonstration, completion_loss
 from training.rlhf.tokens import encode_completion, encode_conversation, load_tokenizer
 
-CPU = Numerics(device="cpu", threads=1, matmul="highest")
+CPU = Numerics(device="cpu", threads=1, dtype="float32", matmul="highest")
 
 
 @pytest.fixture(scope="module")

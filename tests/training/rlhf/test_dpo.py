@@ -65,7 +65,8 @@ def ranked(ranks, texts, prompt="c", **settings):
 
 
 def a_workspace(tmp_path, **config) -> Workspace:
-    return Workspace.open(tiny.run_json("dpo", {}, tmp_path, config, numerics={"matmul": "highest", "device": "cpu"}))
+    numerics = {"matmul": "highest", "device": "cpu", "dtype": "float32"}
+    return Workspace.open(tiny.run_json("dpo", {}, tmp_path, config, numerics=numerics))
 
 
 def slow_logprob(policy, prompt, text) -> float:
@@ -212,7 +213,7 @@ def test_a_reference_that_speaks_differently_stops_the_run(inputs, tmp_path, mon
     with pytest.raises(NumericsError):
         seen = dpo.Seen()
         seen.largest = math.nan
-        dpo.check_starts_at_reference(seen, Numerics())
+        dpo.check_starts_at_reference(seen, Numerics(dtype="float32"))
 
 
 def test_adapters_are_trained_and_published_merged(inputs, tmp_path):

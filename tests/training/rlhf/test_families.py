@@ -17,7 +17,7 @@ from training.rlhf.config import Numerics
 from training.rlhf.model import fit_to_tokenizer, reward_model_from_policy
 from training.rlhf.tokens import encode_completion, encode_conversation, load_tokenizer
 
-CPU = Numerics(device="cpu", threads=1, matmul="highest")
+CPU = Numerics(device="cpu", threads=1, dtype="float32", matmul="highest")
 DEMONSTRATIONS = world.demonstrations(5)
 RANKINGS = [row for row in world.rankings(9) if len(row["completions"]) == 3]
 

@@ -26,7 +26,7 @@ TOKENIZER = tiny_tokenizer()
 class Run:
     """What the losses need of a workspace."""
 
-    numerics = Numerics(device="cpu", threads=1, matmul="highest")
+    numerics = Numerics(device="cpu", threads=1, dtype="float32", matmul="highest")
 
 
 def demonstration(prompt: int, answer: int, seed: int) -> Demonstration:

@@ -14,7 +14,7 @@ from tests.training.rlhf import world
 from training.rlhf import parallel
 from training.rlhf.config import ConfigError, Numerics
 
-CPU = Numerics(device="cpu", threads=1)
+CPU = Numerics(device="cpu", threads=1, dtype="float32")
 CONFIGS = {
     "sft": {"batch_size": 5, "max_steps": 4, "learning_rate": 1e-3, "eval_every": 2, "sample_every": 0},
     "reward": {"batch_size": 3, "max_steps": 4, "learning_rate": 1e-3, "eval_every": 2},

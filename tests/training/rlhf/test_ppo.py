@@ -398,7 +398,7 @@ def test_item_5_an_answer_is_scored_at_an_eos_there_or_not():
     reward_model = model.RewardModel(tiny_reward_network())
     reward_model.shift = 0.5
     [part] = made.passes([0, 1], 10_000, torch.device("cpu"))
-    found = rollouts.response_scores(reward_model, part, EOS, Numerics(device="cpu"))
+    found = rollouts.response_scores(reward_model, part, EOS, Numerics(device="cpu", dtype="float32"))
     for row, ids in zip(part.rows, ([5, 6, 9, EOS], [8, 10, 11, EOS]), strict=True):
         wanted = reward_model.network(input_ids=torch.tensor([ids])).logits.squeeze() - 0.5
         assert found[row].item() == pytest.approx(wanted.item(), abs=1e-5)

@@ -57,7 +57,7 @@ def test_k_answers_to_each_prompt_in_order_as_contracted(world, tmp_path):
 def test_an_answer_can_be_drawn_again_from_its_seed(family, tmp_path):
     made = save_world(tmp_path / "world", family)
     assert run_sample({"prompts": made["train"], "policy": made["policy"]}, tmp_path / "out", temperature=0.8) == 0
-    tokenizer, policy = load_tokenizer(made["policy"]), load_policy(made["policy"], Numerics())
+    tokenizer, policy = load_tokenizer(made["policy"]), load_policy(made["policy"], Numerics(dtype="float32"))
     fit_to_tokenizer(policy, tokenizer)
     decoding = Decoding(max_new_tokens=8, temperature=0.8)
     for answer in lines(tmp_path / "out")[::17]:
@@ -113,7 +113,7 @@ def test_policies_share_a_prompts_answers_and_take_turns_with_what_is_left(two, 
     tokenizer = load_tokenizer(two["policy"])
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     for answer in answers[::13]:  # each is its own policy's
-        policy = load_policy(two[answer["policy"]], Numerics())
+        policy = load_policy(two[answer["policy"]], Numerics(dtype="float32"))
         prompt = encode_prompt(tokenizer, answer["prompt"])
         again = generate(policy, [prompt], [answer["seed"]], Decoding(max_new_tokens=8), **ends)
         assert tokenizer.decode(again.tokens(0), skip_special_tokens=True) == answer["text"]

@@ -20,7 +20,7 @@ from training.rlhf.pretrain import cut_blocks, join_documents, train_tokenizer, 
 from training.rlhf.reward import encode_ranking, pair_margin, ranked_answers
 from training.rlhf.tokens import decode_response, encode_completion, encode_prompt, load_tokenizer
 
-CPU = Numerics(device="cpu", threads=1, matmul="highest")
+CPU = Numerics(device="cpu", threads=1, dtype="float32", matmul="highest")
 TINY = {"vocab_size": 300, "hidden_size": 32, "layers": 2, "heads": 2, "context_length": 64, "batch_size": 8}
 
 

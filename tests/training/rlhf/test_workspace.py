@@ -16,7 +16,7 @@ from training.rlhf.model import load_policy, load_reward_model
 from training.rlhf.optim import learning_rate_at
 from training.rlhf.workspace import StepMetrics, Workspace
 
-CPU = Numerics(device="cpu", threads=1)
+CPU = Numerics(device="cpu", threads=1, dtype="float32")
 
 
 @pytest.fixture(scope="module")

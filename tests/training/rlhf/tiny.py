@@ -121,7 +121,7 @@ def run_json(stage: str, inputs: dict[str, Path], output: Path, config: dict[str
         "inputs": {name: {"path": str(path), "sha256": ""} for name, path in inputs.items()},
         "resume": None,
         "output": str(output),
-        "numerics": {"device": "cpu", "threads": 1},
+        "numerics": {"device": "cpu", "threads": 1, "dtype": "float32"},
         **more,
     }
 

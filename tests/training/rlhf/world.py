@@ -102,7 +102,7 @@ def run_json(
     stage: str, inputs: dict[str, Path], output: Path, config: dict[str, Any] | None = None, **more: Any
 ) -> dict[str, Any]:
     given = {name: {"path": str(path), "sha256": ""} for name, path in inputs.items()}
-    numerics = {"device": "cpu", "threads": 1}
+    numerics = {"device": "cpu", "threads": 1, "dtype": "float32"}
     run = {"version": 1, "stage": stage, "seed": 7, "config": config or {}, "inputs": given}
     return {**run, "resume": None, "output": str(output), "numerics": numerics, **more}
 

@@ -10,7 +10,7 @@ from training.rlhf.model import fit_to_tokenizer, load_policy
 from training.rlhf.tokens import PLAIN_TEMPLATE, encode_conversation, load_tokenizer
 
 pytestmark = [pytest.mark.xdist_group("trl"), pytest.mark.filterwarnings("ignore::FutureWarning")]
-CPU = Numerics(device="cpu", threads=1, matmul="highest")
+CPU = Numerics(device="cpu", threads=1, dtype="float32", matmul="highest")
 # nothing is written behind the token that closes an answer
 CLOSED = (
     "{% for message in messages %}{{ message['role'] | capitalize }}:\n{{ message['content'] }}"

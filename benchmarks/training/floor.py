@@ -23,7 +23,7 @@ from benchmarks.training import ours
 from benchmarks.training.assets import read_rows
 from benchmarks.training.process import PeakMemory, child_main
 from training.rlhf.config import Numerics, numerics_from_dict
-from training.rlhf.numerics import apply_numerics, autocast
+from training.rlhf.numerics import apply_numerics, autocast, settled
 
 PASS_TOKENS = 2048  # in one pass: enough to fill the cores, little enough for their caches
 
@@ -31,7 +31,7 @@ PASS_TOKENS = 2048  # in one pass: enough to fill the cores, little enough for t
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
     memory = PeakMemory(spec["device"])
     numerics = {"device": spec["device"], "threads": spec["threads"], **spec["mode"].get("numerics", {})}
-    settings = numerics_from_dict(numerics)
+    settings = settled(numerics_from_dict(numerics))
     apply_numerics(settings, seed=0)
     rate = {"sft": supervised, "reward": rankings, "ppo": ppo}[spec["stage"]](spec, settings)
     return {"rate": rate, "peak_mib": memory.mib(), "versions": {"torch": torch.__version__}}

@@ -27,7 +27,7 @@ from benchmarks.training.process import PeakMemory, child_main
 from training.rlhf.config import Numerics, numerics_from_dict
 from training.rlhf.generate import Decoding, generate
 from training.rlhf.model import load_policy
-from training.rlhf.numerics import apply_numerics, autocast
+from training.rlhf.numerics import apply_numerics, autocast, settled
 from training.rlhf.tokens import encode_prompt
 from training.rlhf.workspace import Workspace
 
@@ -92,7 +92,7 @@ def ppo(spec: dict[str, Any], numerics: dict[str, Any]) -> dict[str, Any]:
 
 def generation(spec: dict[str, Any], numerics: dict[str, Any]) -> dict[str, Any]:
     """New tokens a second of the sampler, at each batch size, and with answers of uneven lengths at the last."""
-    settings = numerics_from_dict(numerics)
+    settings = settled(numerics_from_dict(numerics))
     apply_numerics(settings, seed=0)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(spec["policy"])
     prompts = [encode_prompt(tokenizer, row["prompt"]) for row in read_rows(Path(spec["rows"]))]

@@ -89,7 +89,9 @@ def test_a_measurement_that_failed_or_is_slow_is_not_repeated_and_a_failure_is_s
 def test_bfloat16_takes_part_only_where_it_pays() -> None:
     """Where the CPU emulates it, TRL's default is compared as it is and in float32, its best in float32."""
     for pays in (True, False):
-        [supervised] = cases(pays, medium_pays=True, quick=False)["sft"]
-        assert ("fastest" in supervised.ours) is pays
+        found = cases(pays, medium_pays=True, quick=False)
+        [supervised], [ppo] = found["sft"], found["ppo"]
+        assert ("float32" in ppo.ours) is pays
+        assert [item.ours for item in ppo.comparisons if "float32" in item.setting] == ["float32" if pays else "default"]
         assert supervised.theirs["packing 512"]["arguments"]["bf16"] is pays
         assert ("default but float32" in supervised.theirs) is not pays

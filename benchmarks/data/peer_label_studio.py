@@ -16,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,9 @@ def server(python: Path, folder: Path) -> Iterator[Site]:
     program = python.with_name("label-studio")
     command = [str(program), "start", "--no-browser", "--port", str(port), "--data-dir", str(data)]
     command += ["--username", EMAIL, "--password", PASSWORD, "--log-level", "ERROR"]
-    environment = os.environ | {"LABEL_STUDIO_BASE_DATA_DIR": str(data), "COLLECT_ANALYTICS": "0", "SENTRY_DSN": ""}
+    # `manage.py` names our settings, which Label Studio would take for its own.
+    inherited = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    environment = inherited | {"LABEL_STUDIO_BASE_DATA_DIR": str(data), "COLLECT_ANALYTICS": "0", "SENTRY_DSN": ""}
     with (folder / "label-studio.log").open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
@@ -165,5 +167,6 @@ def server(python: Path, folder: Path) -> Iterator[Site]:
             print("\n".join(said[-10:]), file=sys.stderr)
             raise PeerFailed(f"Label Studio: {problem}") from None
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -5,7 +5,8 @@ and values, D size of a head, C columns of the cache, V vocabulary.
 
 Every row ends at the same column, whenever it began: a row that is L tokens long holds the last L columns. So a step
 writes one column, whatever the rows' lengths, no column is padding, and a row that is finished makes room for a new
-prompt at once. What lies left of a row's start is hidden from it. Position ids count a row's own tokens.
+prompt at once. What lies left of a row's start is hidden from it, and so is what is not written yet. Position ids count
+a row's own tokens.
 
 The model's own modules do the work, and keys and values are kept by the attention function, which transformers calls by
 name (`AttentionInterface`) in place of its own; where a step can be taken in a `Straight` line, it is. A model whose

@@ -111,9 +111,14 @@ def test_planted_bugs_padding_on_the_wrong_side_and_a_past_that_is_not_hidden_ar
         plain_bounds(decoder)
         decoder.hidden.zero_()
 
+    def bounds_that_show_what_is_not_written(decoder):
+        plain_bounds(decoder)
+        decoder.hidden[:, decoder.end :] = 0.0
+
     for where, name, bug in (
         (decode_plain, "pad_left", pad_wrongly),
         (Decoder, "_bounds", bounds_that_hide_nothing),
+        (Decoder, "_bounds", bounds_that_show_what_is_not_written),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, "way_to_decode", lambda model, way="modules" if where is Decoder else "none": way)
@@ -184,8 +189,10 @@ def test_finished_rows_leave_the_batch(decoder, monkeypatch):
 UNEVEN = [[5 + (i + j) % 18 for j in range(1 + 5 * i % 11)] for i in range(60)]
 
 
+@pytest.mark.parametrize("block", [3, decode.BLOCK])  # columns by which the cache grows
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mistral", "gemma2"])
-def test_waiting_prompts_take_the_places_of_finished_rows_and_are_answered_as_alone(monkeypatch, family):
+def test_waiting_prompts_take_the_places_of_finished_rows_and_are_answered_as_alone(monkeypatch, family, block):
+    monkeypatch.setattr(decode, "BLOCK", block)
     model = tiny_policy(family, spread=0.2)
     widths = counted(monkeypatch, model)
     monkeypatch.setattr(module, "SLACK", 5)  # so that rows are moved to the left now and then

@@ -189,6 +189,8 @@ def sqlite_database(path: Path) -> dict[str, Any]:
     return {
         "ENGINE": "config.sqlite",
         "NAME": str(path),
+        # A new connection reads all tables' definitions first: 3 ms of processor, in each request.
+        "CONN_MAX_AGE": 60,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 30,

@@ -123,9 +123,7 @@ def ppo(bfloat16: bool, matmul: str, quick: bool) -> Case:
     ]
     if bfloat16:
         theirs["bfloat16 weights"] = {"arguments": larger, "weights": "bfloat16"}
-        comparisons.append(
-            Comparison("default, TRL's best (bfloat16 weights)", "default", ("bfloat16 weights",), None)
-        )
+        comparisons.append(Comparison("default, TRL's best (bfloat16 weights)", "default", ("bfloat16 weights",), None))
     episodes = 16 if quick else 32
     spec = {
         "stage": "ppo",

@@ -92,6 +92,8 @@ def test_bfloat16_takes_part_only_where_it_pays() -> None:
         found = cases(pays, medium_pays=True, quick=False)
         [supervised], [ppo] = found["sft"], found["ppo"]
         assert ("float32" in ppo.ours) is pays
-        assert [item.ours for item in ppo.comparisons if "float32" in item.setting] == ["float32" if pays else "default"]
+        assert [item.ours for item in ppo.comparisons if "float32" in item.setting] == [
+            "float32" if pays else "default"
+        ]
         assert supervised.theirs["packing 512"]["arguments"]["bf16"] is pays
         assert ("default but float32" in supervised.theirs) is not pays

@@ -112,7 +112,7 @@ for _ in range(times):
 
 
 def another_process(path: Path, *, seconds: float, times: int = 1, name: str = "x") -> subprocess.Popen[str]:
-    """A process that takes so many turns, each for so long, and writes its name in each; it begins at a line of input."""
+    """A process that takes so many turns, each for so long, and writes its name in each; it begins when told to."""
     command = [sys.executable, "-c", OTHER, str(path), str(seconds), str(times), name]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=BASE_DIR, **pipes)  # type: ignore[call-overload]

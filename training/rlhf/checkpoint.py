@@ -204,7 +204,7 @@ def write_all(stream: io.RawIOBase | io.FileIO, content: bytes | memoryview) -> 
 
 
 def numerics_of(folder: Path) -> dict[str, Any]:
-    """The precision in which the run that saved a checkpoint computes; empty where none is told, or nothing can be read.
+    """The precision in which the run that saved a checkpoint computes; empty where none is told, or none can be read.
 
     What cannot be read is said by `load_state`, in words.
     """

@@ -184,7 +184,7 @@ def postgresql_database(name: str, url: str) -> dict[str, Any]:
 
 
 def sqlite_database(path: Path) -> dict[str, Any]:
-    """SQLite as several processes need it: WAL, the write lock taken at BEGIN (by threads in turn), a commit on disk
+    """SQLite as several processes need it: WAL, the write lock taken at BEGIN (in one line), a commit on disk
     when it returns."""
     return {
         "ENGINE": "config.sqlite",

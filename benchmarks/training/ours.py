@@ -35,7 +35,7 @@ QUIET = {"eval_every": 0, "checkpoint_every_seconds": 0, "schedule": "constant"}
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
-    if spec["stage"] != "generate":
+    if spec["stage"] != "generate":  # its imports are not to be counted
         importlib.import_module(f"training.rlhf.{spec['stage']}")
     memory = PeakMemory(spec["device"])
     numerics = {"device": spec["device"], "threads": spec["threads"], **spec["mode"].get("numerics", {})}

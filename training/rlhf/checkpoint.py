@@ -19,7 +19,6 @@ import shutil
 import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -106,7 +105,7 @@ class Snapshot(NamedTuple):
     step: int
     tree: dict[str, Any]
     tensors: dict[str, torch.Tensor]
-    numerics: Mapping[str, Any] = MappingProxyType({})
+    numerics: Mapping[str, Any] | None = None
     """What was left to the machine, as it decided: see `numerics_of`."""
 
 
@@ -119,9 +118,7 @@ class Saved(NamedTuple):
     size: int
 
 
-def take_snapshot(
-    state: Mapping[str, Stateful], step: int, numerics: Mapping[str, Any] = MappingProxyType({})
-) -> Snapshot:
+def take_snapshot(state: Mapping[str, Stateful], step: int, numerics: Mapping[str, Any] | None = None) -> Snapshot:
     """Copy the state, and the random generators', to the CPU's memory."""
     tensors: dict[str, torch.Tensor] = {}
     names: dict[tuple[Any, ...], str] = {}
@@ -136,7 +133,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
     content = {
         "version": FORMAT,
         "step": snapshot.step,
-        "numerics": dict(snapshot.numerics),
+        "numerics": snapshot.numerics,
         "state": snapshot.tree,
     }
     (folder / "state.json").write_text(json.dumps(content))

@@ -270,6 +270,7 @@ def _attention(
     """What transformers calls for each layer; query (B, H, T, D), key and value (B, K, T, D) -> (B, T, H, D)."""
     unknown = [name for name in ("position_bias", "s_aux", "sinks") if others.get(name) is not None]
     if unknown or attention_mask is not None:
+        # what `_agrees` waits for: such a model is decoded the plain way
         raise NotImplementedError(f"attention with {' and '.join(unknown) or 'a mask'}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     layer: Any = module.layer_idx

@@ -170,8 +170,8 @@ class Rankings(LabelRows):
 class LabelingView(ProjectView):
     allowed = dict.fromkeys(("GET", "POST", "PUT"), (Capability.LABEL, Scope.LABEL))
 
-    def assignment(self, id: UUID) -> Assignment:
-        return own_assignment(self.access, id)
+    def assignment(self, id: UUID, *, read: str = "task") -> Assignment:
+        return own_assignment(self.access, id, read=read)
 
 
 class NextTask(LabelingView):
@@ -192,7 +192,7 @@ class AssignmentDetail(LabelingView):
     @extend_schema(responses={200: AssignmentSerializer, **PROBLEMS})
     def get(self, request: Request, slug: str, id: UUID) -> ApiResponse:
         """One of your assignments, whatever became of its lease."""
-        return ApiResponse(AssignmentSerializer(self.assignment(id)).data)
+        return ApiResponse(AssignmentSerializer(self.assignment(id, read="task__prompt")).data)
 
 
 class AssignmentSubmit(LabelingView):

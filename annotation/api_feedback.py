@@ -18,7 +18,7 @@ from annotation.api_base import PROBLEMS, Pages, ProjectView, Scope, actor
 from annotation.models import Assignment, LabelComment, Question, QuestionState
 from annotation.models.feedback import MAX_MESSAGE
 from annotation.roles import Capability
-from annotation.selectors.feedback import assignment_in, feedback_on, questions_in
+from annotation.selectors.feedback import assignment_in, feedback_of, questions_in
 from annotation.selectors.labels import assignment_of_label
 from annotation.services.feedback import label_comment, question_answer, question_ask, question_resolve
 
@@ -81,7 +81,7 @@ class OwnFeedback(ProjectView):
     def get(self, request: Request, slug: str, id: UUID) -> ApiResponse:
         """What was said about your task: a reviewer's comments, and the thread of your question."""
         assignment = own(request, slug, id)
-        found = feedback_on([assignment.pk])[assignment.pk]
+        found = feedback_of(assignment)
         shown = {"returned": found.returned is not None, "comments": found.comments, "question": found.question}
         return ApiResponse(FeedbackShape(shown).data)
 
@@ -180,7 +180,7 @@ class Comments(ProjectView):
     def get(self, request: Request, slug: str, id: UUID) -> ApiResponse:
         """What reviewers said of a label, at any of its revisions; `id` is that of one of them."""
         assignment = self.assignment(id)
-        return ApiResponse(CommentShape(feedback_on([assignment.pk])[assignment.pk].comments, many=True).data)
+        return ApiResponse(CommentShape(feedback_of(assignment).comments, many=True).data)
 
     @extend_schema(request=CommentAsk, responses={201: CommentShape, **PROBLEMS})
     def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:

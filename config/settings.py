@@ -215,7 +215,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
     "EXCEPTION_HANDLER": "annotation.api_base.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "annotation.api_schema.Described",
-    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["annotation.throttling.AccountThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": f"{API_REQUESTS_A_MINUTE}/min"},
 }
 SPECTACULAR_SETTINGS = {

@@ -9,7 +9,16 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
-from annotation.models import Assignment, LabelComment, Membership, Project, Question, QuestionMessage, QuestionState
+from annotation.models import (
+    Assignment,
+    AssignmentStatus,
+    LabelComment,
+    Membership,
+    Project,
+    Question,
+    QuestionMessage,
+    QuestionState,
+)
 
 SHOWN = 20
 
@@ -41,6 +50,14 @@ def feedback_on(assignments: Collection[UUID]) -> dict[UUID, Feedback]:
     for comment in LabelComment.objects.filter(assignment__in=assignments).order_by("id"):
         found[comment.assignment_id].comments.append(comment)
     return found
+
+
+def feedback_of(assignment: Assignment) -> Feedback:
+    """What was said about one assignment. Comments are of labels: who has not submitted it has none."""
+    question = Question.objects.filter(assignment=assignment).prefetch_related(in_order()).first()
+    if assignment.status != AssignmentStatus.SUBMITTED:
+        return Feedback(question)
+    return Feedback(question, list(LabelComment.objects.filter(assignment=assignment).order_by("id")))
 
 
 def in_order() -> Prefetch[Any]:

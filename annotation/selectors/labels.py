@@ -94,8 +94,10 @@ def current_of(revisions: Sequence[AnyLabel]) -> AnyLabel | None:
 
 
 def label_history(assignment: Assignment) -> list[AnyLabel]:
-    """The revisions of an assignment's label, newest first. One query where there is none."""
+    """The revisions of an assignment's label, newest first. Who has not submitted it has none: no query."""
     kind = assignment.task.kind
+    if assignment.status != AssignmentStatus.SUBMITTED:
+        return []
     if kind in RANKED:
         rankings = Ranking.objects.filter(assignment=assignment).select_related("guideline", "form")
         return list(rankings.prefetch_related("ranked_responses__response").order_by("-revision"))

@@ -37,7 +37,7 @@ from annotation.models import (
     WrittenPrompt,
 )
 from annotation.models.tasks import RANKED, WRITTEN
-from annotation.ranking_form import checked_answers, flag_labels, scale_of
+from annotation.ranking_form import checked_answers, scale_of
 from annotation.rankings import Rank, ranks_validate
 from annotation.selectors.forms import form_in_hand
 from annotation.services import audit
@@ -132,7 +132,7 @@ def ranking_submit(
     content = digest_of(checked, said)
     submission = Submission(assignment, submission_id, started_at, active_seconds, by, origin, content)
     own = {"form": form if form.version else None, "prompt_fields": said}
-    return submit_once(Ranking, submission, lambda task, shared: add_ranking(assignment, checked, {**own, **shared}))
+    return submit_once(Ranking, submission, lambda task, shared: add_ranking(checked, {**own, **shared}))
 
 
 # --- Once, whatever the network does --------------------------------------------------------------
@@ -169,8 +169,11 @@ def submit(kind: type[AnyLabel], submission: Submission, add: Callable[[Task, di
         edited = kind.objects.filter(submission_id=key).first()
         if edited is not None:
             return edited
+    # Who has not submitted it has no label of it.
+    revision = next_revision(kind, assignment) if assignment.status == AssignmentStatus.SUBMITTED else 1
     counts = settle_assignment(task, assignment)
-    label = add(task, shared_fields(task, submission) | {"submission_id": key, "counts": counts})
+    own = {"submission_id": key, "counts": counts, "revision": revision}
+    label = add(task, shared_fields(task, submission) | own)
     if label.revision > 1:
         returns_close(assignment=assignment)
     complete_if_done(task)
@@ -232,19 +235,22 @@ def shared_fields(task: Task, submission: Submission) -> dict[str, Any]:
 
 
 def next_revision(kind: type[AnyLabel], assignment: Assignment) -> int:
-    """Make room for a new current revision, under the task's lock, and return its number."""
+    """The number of a new revision; under the task's lock."""
     latest = kind.objects.filter(assignment=assignment).order_by("-revision").values_list("revision", flat=True).first()
-    if latest is None:
-        return 1
-    kind.objects.filter(assignment=assignment, is_current=True).update(is_current=False)
-    return latest + 1
+    return 1 if latest is None else latest + 1
+
+
+def make_room(kind: type[AnyLabel], shared: dict[str, Any]) -> None:
+    """Before a new revision is added, the one before it is current no more."""
+    if shared["revision"] > 1:
+        kind.objects.filter(assignment=shared["assignment"], is_current=True).update(is_current=False)
 
 
 # --- What is kept ---------------------------------------------------------------------------------
 
 
 def add_demonstration(assignment: Assignment, text: str, shared: dict[str, Any]) -> Demonstration:
-    revision = next_revision(Demonstration, assignment)
+    make_room(Demonstration, shared)
     response = Response.objects.create(
         project=shared["project"],
         prompt_id=shared["prompt_id"],
@@ -253,14 +259,13 @@ def add_demonstration(assignment: Assignment, text: str, shared: dict[str, Any])
         origin=ResponseOrigin.HUMAN,
         author=shared["labeler"],
     )
-    return Demonstration.objects.create(
-        response=response, revision=revision, corrects=original_of(assignment), **shared
-    )
+    return Demonstration.objects.create(response=response, corrects=original_of(assignment), **shared)
 
 
-def add_ranking(assignment: Assignment, items: Sequence[RankedItem], shared: dict[str, Any]) -> Ranking:
+def add_ranking(items: Sequence[RankedItem], shared: dict[str, Any]) -> Ranking:
     """Keep the ranking with the place at which each answer was shown."""
-    ranking = Ranking.objects.create(revision=next_revision(Ranking, assignment), **shared)
+    make_room(Ranking, shared)
+    ranking = Ranking.objects.create(**shared)
     RankedResponse.objects.bulk_create(
         RankedResponse(
             ranking=ranking,
@@ -318,12 +323,13 @@ def check_items(assignment: Assignment, items: Sequence[RankedItem], fields: dic
         allow_ties=fields.get("allow_ties", True),
         allow_partial=fields.get("allow_partial", False),
     )
-    return [checked_item(item, rank, fields) for item, rank in zip(ordered, ranks, strict=True)]
+    scale, flags = scale_of(fields), list(fields.get("flags") or [])
+    return [checked_item(item, rank, scale, flags) for item, rank in zip(ordered, ranks, strict=True)]
 
 
-def checked_item(item: RankedItem, rank: Rank, fields: dict[str, Any]) -> RankedItem:
-    low, high = scale_of(fields)[0], scale_of(fields)[-1]
-    rating, asked = item.rating, list(flag_labels(fields))
+def checked_item(item: RankedItem, rank: Rank, scale: range, asked: Sequence[str]) -> RankedItem:
+    """asked: the keys of the form's flags, in its order."""
+    rating, low, high = item.rating, scale[0], scale[-1]
     if rating is not None and (isinstance(rating, bool) or not isinstance(rating, int) or not low <= rating <= high):
         words = _("A rating is %(rating)s; it must be a whole number from %(low)d to %(high)d.")
         raise LabelError(words % {"rating": repr(rating)[:40], "low": low, "high": high})

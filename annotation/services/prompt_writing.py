@@ -31,7 +31,7 @@ from annotation.models.prompts import Pool
 from annotation.prompt_writing import digest_of, messages_of, parts_clean
 from annotation.services import audit
 from annotation.services.audit import Actor, account_of
-from annotation.services.labels import LabelError, Submission, check_kind, next_revision, submit_once
+from annotation.services.labels import LabelError, Submission, check_kind, make_room, submit_once
 from annotation.services.prompts import PromptRow, check_filing, prompt_of_row, prompt_withdraw
 from annotation.services.tasks import CHUNK, TaskError, demonstration_tasks_create
 
@@ -139,11 +139,11 @@ def add(brief: PromptBrief, row: PromptRow, said: dict[str, Any], by: Actor, sha
     before = WrittenPrompt.objects.filter(assignment=assignment, is_current=True).select_related("prompt").first()
     if before is not None:
         check_unused(before.prompt)
-    revision = next_revision(WrittenPrompt, assignment)
+    make_room(WrittenPrompt, shared)
     prompt = prompt_for(assignment, prompt_of_row(brief.project, row, brief.pool, PromptSource.LABELER, None))
     if before is not None and before.prompt_id != prompt.pk:
         prompt_withdraw(prompt=before.prompt, by=by)
-    label = WrittenPrompt.objects.create(revision=revision, said=said, **shared | {"prompt_id": prompt.pk})
+    label = WrittenPrompt.objects.create(said=said, **shared | {"prompt_id": prompt.pk})
     if label.counts:  # so that quotas count it where its labeler filed it
         Task.objects.filter(pk=assignment.task_id).update(category=prompt.category)
     if brief.follow_up == FollowUp.DEMONSTRATION:

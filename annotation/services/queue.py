@@ -199,14 +199,15 @@ def categories_first(
 
     Nothing where all tasks of the kind have one order: they come after this.
     """
-    waiting = candidates(labeler, kind).order_by(*policy.order())
+    tasks = candidates(labeler, kind)
+    waiting = tasks.order_by(*policy.order())
     waiting_in = [category for category, count in counts.items() if count.waiting]
     taken = {category: count.taken for category, count in counts.items()}
     if len(waiting_in) == 1:
         yield waiting.filter(category=waiting_in[0])
     elif policy.has_quotas:
         # Of the tasks of the highest priority alone, which one query finds; the others wait.
-        best = candidates(labeler, kind).values_list("priority", flat=True).first()
+        best = tasks.values_list("priority", flat=True).first()
         if best is not None:
             heads = [Head(category, best, 0.0, "") for category in waiting_in]
             for category in categories_in_order(heads, taken, policy):

@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     from benchmarks.labeling.plan import carry_out
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # servers and databases go then too
     try:
         return carry_out(options)
     except NoDatabase as problem:

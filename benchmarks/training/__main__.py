@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from benchmarks.training import compare, gpu, scaling  # torch and transformers, from here on
     from benchmarks.training.measuring import Bench
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what is being measured ends too
     bench = Bench(options)
     if options.scaling:
         return scaling.main(bench)

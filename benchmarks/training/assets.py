@@ -67,10 +67,10 @@ SHAPES = {
 
 
 class Rows(NamedTuple):
-    """How many rows of each kind to make."""
+    """How many rows of each kind to make: enough that what the first batch of each length costs is little beside it."""
 
-    demonstrations: int = 48
-    rankings: int = 16
+    demonstrations: int = 192
+    rankings: int = 48
     prompts: int = 256
 
 

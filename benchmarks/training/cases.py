@@ -133,7 +133,7 @@ def ppo(bfloat16: bool, matmul: str, quick: bool) -> Case:
         "episodes": episodes,
         "epochs": 4,
         "new_tokens": 64,
-        "updates": 2,
+        "updates": 2 if quick else 4,
         "temperature": TEMPERATURE,
     }
     return Case(f"PPO, {episodes} episodes x 4 epochs", "episodes/s", spec, ours(bfloat16), theirs, tuple(comparisons))

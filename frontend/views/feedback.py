@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotation.errors import PlackettError
 from annotation.models import Assignment, Question, QuestionState, User
 from annotation.roles import Capability
-from annotation.selectors.feedback import SHOWN, assignment_in, feedback_on, questions_in, returns_in
+from annotation.selectors.feedback import SHOWN, assignment_in, feedback_of, questions_in, returns_in
 from annotation.selectors.labels import label_current, responses_presented
 from annotation.services.feedback import (
     label_comment,
@@ -56,7 +56,7 @@ def ask(request: HttpRequest, slug: str, assignment_id: UUID) -> HttpResponse:
     context = {
         "access": access,
         "assignment": assignment,
-        "feedback": feedback_on([assignment.pk])[assignment.pk],
+        "feedback": feedback_of(assignment),
         "unsent": request.POST.get("question", "") if problem else "",
         "problem": problem,
         "sent": not problem,

@@ -44,7 +44,7 @@ from annotation.models.tasks import WRITTEN
 from annotation.roles import Capability
 from annotation.selectors import labels as label_selectors
 from annotation.selectors import queue as queue_selectors
-from annotation.selectors.feedback import Feedback, feedback_on
+from annotation.selectors.feedback import Feedback, feedback_of
 from annotation.selectors.forms import form_in_hand, form_of
 from annotation.selectors.guidelines import guideline_to_acknowledge, guidelines_current
 from annotation.selectors.labels import AnyLabel
@@ -214,9 +214,9 @@ class Form:
 @cache_control(no_store=True, private=True)  # so that going back asks the server what became of the task
 @require_http_methods(["GET", "POST"])
 def assignment(request: HttpRequest, slug: str, assignment_id: uuid.UUID) -> HttpResponse:
-    access, task_in_hand = assignment_for(request.user, slug, assignment_id)
     if request.method == "POST":
-        return submit(request, access, task_in_hand)
+        return submit(request, *assignment_for(request.user, slug, assignment_id, read="task"))
+    access, task_in_hand = assignment_for(request.user, slug, assignment_id)
     revisions = label_selectors.label_history(task_in_hand)
     if label_selectors.current_of(revisions) is None and guideline_to_acknowledge(task_in_hand.labeler):
         return redirect("frontend:guidelines_acknowledge", slug)  # the draft waits here meanwhile
@@ -376,7 +376,7 @@ def task_page(
 
 def read_feedback(assignment: Assignment) -> Feedback:
     """What was said about this task; from now on its labeler has seen it."""
-    found = feedback_on([assignment.pk])[assignment.pk]
+    found = feedback_of(assignment)
     if found.has_news:
         feedback_seen(assignment=assignment, by=assignment.labeler)
     return found

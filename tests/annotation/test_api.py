@@ -14,6 +14,7 @@ from django.utils import timezone
 from annotation.models import Assignment, Demonstration, ImportBatch, Membership, Prompt, Ranking
 from annotation.services.imports import import_work_here
 from annotation.services.tokens import token_create
+from annotation.throttling import AccountThrottle
 from tests.factories import PromptFactory, RankingTaskFactory, TaskFactory
 
 pytestmark = pytest.mark.django_db
@@ -174,3 +175,22 @@ def test_a_lead_takes_back_what_was_asked_to_be_written(ada: Membership) -> None
         answer = program.send("POST", f"prompt-writing/{brief['id']}/withdraw/")
         assert (answer.status_code, answer.json()) == (200, {"withdrawn": withdrawn})
     assert program.send("POST", f"prompt-writing/{uuid.uuid4()}/withdraw/").status_code == 404
+
+
+def test_an_account_that_asks_too_often_is_held_up_and_no_other(
+    alice: Membership, ada: Membership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AccountThrottle, "rate", "2/min", raising=False)
+    often, seldom = Program(ada, "label"), Program(alice, "label")
+    assert [often.send("POST", "tasks/next/").status_code for _ in range(3)] == [204, 204, 429]
+    assert "Retry-After" in often.send("POST", "tasks/next/")
+    assert seldom.send("POST", "tasks/next/").status_code == 204
+
+
+def test_the_api_works_while_redis_is_away(ada: Membership, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    TaskFactory(prompt=PromptFactory(project=ada.project))
+    settings.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "unix:///nowhere/broker.sock"}
+    }
+    assert Program(ada, "label").send("POST", "tasks/next/").status_code == 200
+    assert "the cache is away: API requests are not counted" in caplog.text

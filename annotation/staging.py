@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import IO
@@ -48,8 +48,12 @@ def staged_path(digest: str) -> Path:
     return path
 
 
-def stage(blocks: Iterable[bytes], limit: int | None = None) -> tuple[str, int]:
-    """Keep a file and return (sha256, size). It gets its name only when all of it is on the disk.
+@contextmanager
+def staged(blocks: Iterable[bytes], limit: int | None = None) -> Iterator[tuple[str, int]]:
+    """Keep a file, of which (sha256, size) is given; all of it is on the disk then, and at the end it gets its name.
+
+    In between its row is written: an import of the same file that ends meanwhile, and would remove it, sees that it is
+    wanted.
 
     Raises: ImportProblem for one that is larger than the limit.
     """
@@ -72,13 +76,13 @@ def stage(blocks: Iterable[bytes], limit: int | None = None) -> tuple[str, int]:
                 copy.write(block)
             copy.flush()
             os.fsync(copy.fileno())
+        yield digest.hexdigest(), size
         store.put(key_of(digest.hexdigest()), aside, digest.hexdigest())
         final = folder() / digest.hexdigest()
         final.parent.mkdir(parents=True, exist_ok=True)
         aside.replace(final)
     finally:
         aside.unlink(missing_ok=True)
-    return digest.hexdigest(), size
 
 
 def blocks_of(file: IO[bytes]) -> Iterator[bytes]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext, suppress
 from typing import IO, Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from annotation.ahead import ahead
 from annotation.errors import ImportProblem, PlackettError
 from annotation.import_reading import ImportReader, prompt_row
 from annotation.models import (
@@ -112,11 +113,14 @@ def import_end(*, batch: ImportBatch, fence: Fence, state: ImportState, message:
 
 
 def forget_file(batch: ImportBatch) -> None:
-    """Remove the staged file, unless a refused import or another one may still want it."""
-    others = ImportBatch.objects.filter(sha256=batch.sha256).exclude(pk=batch.pk)
-    if others.filter(state__in=[ImportState.STAGED, ImportState.QUEUED, ImportState.RUNNING]).exists():
-        return
-    transaction.on_commit(lambda: forget(batch.sha256))
+    """After the commit remove the staged file, unless a refused import or another one may still want it."""
+
+    def forget_unless_wanted() -> None:
+        others = ImportBatch.objects.filter(sha256=batch.sha256).exclude(pk=batch.pk)
+        if not others.filter(state__in=[ImportState.STAGED, ImportState.QUEUED, ImportState.RUNNING]).exists():
+            forget(batch.sha256)
+
+    transaction.on_commit(forget_unless_wanted)
 
 
 class ImportJob:
@@ -137,7 +141,7 @@ class ImportJob:
                 self.begin_writing()
             else:
                 spool.drop()
-            self.write(spool.blocks() if spool.is_whole else self.blocks(file))
+            self.write(spool, file)
         if self.batch.rejected_count and not self.batch.accept_bad_lines:
             self.refuse()
         else:
@@ -182,10 +186,14 @@ class ImportJob:
             phase_at=timezone.now(),
         )
 
-    def write(self, blocks: Iterable[Block]) -> None:
+    def write(self, spool: Spool, file: IO[bytes]) -> None:
         writer = Writer(self.batch)
-        for read, bytes_read, good in blocks:
-            self.keep_written(read, bytes_read, writer, good)
+        # A server computes while we wait, so that the next block is read meanwhile. SQLite computes in this process,
+        # and gives the interpreter away at each row, which a second thread would take for milliseconds.
+        beside = ahead if connection.vendor == "postgresql" else nullcontext
+        with beside(spool.blocks()) if spool.is_whole else nullcontext(self.blocks(file)) as blocks:
+            for read, bytes_read, good in blocks:
+                self.keep_written(read, bytes_read, writer, good)
 
     def blocks(self, file: IO[bytes]) -> Iterator[Block]:
         """The file's records from where the writing is, as the check would have kept them."""

@@ -39,7 +39,7 @@ from annotation.services.import_claims import end_values, import_claim, wake_aft
 from annotation.services.imported_labels import prompts_in_use
 from annotation.services.importing import Tell, forget_file, import_run
 from annotation.services.queue import without_nul
-from annotation.staging import blocks_of, forget_older, stage, staged_path
+from annotation.staging import blocks_of, forget_older, staged, staged_path
 
 STAGED_SECONDS = 7 * 24 * 3600.0  # how long a file is kept that nobody started to import, or whose lines were refused
 POLL_SECONDS = 0.05
@@ -98,8 +98,13 @@ def import_stage(
         created_by=audit.account_of(by),
     )
     set_reading(batch, format, mapping)
-    batch.sha256, batch.size = stage(blocks, limit)
-    batch.save(force_insert=True)
+    try:
+        with staged(blocks, limit) as (batch.sha256, batch.size):
+            batch.save(force_insert=True)
+    except BaseException:
+        if not batch._state.adding:  # the row without its file, which the store refused
+            batch.delete()
+        raise
     return batch
 
 

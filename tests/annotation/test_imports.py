@@ -32,7 +32,15 @@ from annotation.models import (
 )
 from annotation.selectors.imports import Preview, import_preview
 from annotation.selectors.rows import demonstration_rows, prompt_rows, ranking_rows
-from annotation.services.imports import BadLines, import_file, import_stage, import_undo, rejected_lines
+from annotation.services.imports import (
+    BadLines,
+    import_file,
+    import_stage,
+    import_start,
+    import_undo,
+    import_work_here,
+    rejected_lines,
+)
 from annotation.services.tasks import demonstration_tasks_create
 from annotation.staging import blocks_of
 from tests.annotation.races import together
@@ -203,6 +211,28 @@ def test_two_imports_of_a_file_at_once_add_it_once(kind: str) -> None:
     with ThreadPoolExecutor(3) as threads:
         batches = together(threads, [lambda: bring_in(project, kind, *FILES[kind])] * 3)
     assert sorted(batch.added for batch in batches) == [0, 0, len(FILES[kind])]
+
+
+@pytest.mark.parametrize("moment", ["before its row", "after its row"])
+def test_a_file_is_kept_though_an_import_of_it_ends_while_it_is_staged(
+    project: Project, monkeypatch: pytest.MonkeyPatch, moment: str, django_capture_on_commit_callbacks: Any
+) -> None:
+    asked: dict[str, Any] = {"project": project, "kind": "prompts", "pool": "ppo", "source": "a set", "by": None}
+    asked |= {"filename": "rows.jsonl", "blocks": [jsonl(*FILES["prompts"]).getvalue()]}
+    first, save = import_stage(**asked), ImportBatch.save
+
+    def end_first() -> None:
+        with django_capture_on_commit_callbacks(execute=True):
+            assert import_work_here(batch=import_start(batch=first, by=None)).state == "succeeded"
+
+    def save_meanwhile(batch: ImportBatch, **options: Any) -> None:
+        steps = [lambda: save(batch, **options), end_first]
+        for step in steps if moment == "after its row" else steps[::-1]:
+            step()
+
+    monkeypatch.setattr(ImportBatch, "save", save_meanwhile)
+    second = import_stage(**asked)
+    assert import_work_here(batch=import_start(batch=second, by=None)).known == len(FILES["prompts"])
 
 
 # --- Bad lines -------------------------------------------------------------------------------------

@@ -235,14 +235,19 @@ def test_a_folder_as_store_asks_nobody_and_evicts_nothing(settings: Any, tmp_pat
         assert files.present("model/x", sha256) == files.root() / "model" / "x"
 
 
+def stage(blocks: list[bytes]) -> tuple[str, int]:
+    with staging.staged(blocks) as found:
+        return found
+
+
 def test_a_file_to_be_imported_is_there_on_every_host(s3: ObjectStore) -> None:
-    digest, _size = staging.stage([b"one\n", b"two\n"])
+    digest, _size = stage([b"one\n", b"two\n"])
     s3.another_host()
     assert staging.verified(digest).read_bytes() == b"one\ntwo\n"
     staging.forget(digest)
     s3.another_host("third")
     assert not staging.staged_path(digest).exists()
-    staging.stage([b"three\n"])
+    stage([b"three\n"])
     staging.forget_older(3600, set())
     assert len(s3.names()) == 2
     staging.forget_older(-1, set())
@@ -264,7 +269,7 @@ def test_what_is_in_a_folder_can_be_brought_to_the_store(
     there = s3.settings.STORAGES
     s3.settings.STORAGES = there | {"default": {"BACKEND": "django.core.files.storage.FileSystemStorage"}}
     snapshot = corpus_add(project=project, texts=["one text", "and another"], by=ada)
-    digest, _size = staging.stage([b"one\n"])
+    digest, _size = stage([b"one\n"])
     s3.settings.STORAGES = there
     assert s3.names() == []
     call_command("store_push", stdout=StringIO())

@@ -99,7 +99,7 @@ def growth(small: Record, large: Record) -> Record:
 def beside(ours: Record, theirs: Record) -> Record:
     """Ours against the peer's: how many times its labels a second, and which share of its p95."""
     found: Record = {"labels_s_times": round(ours["labels_s"] / theirs["labels_s"], 1) if theirs["labels_s"] else None}
-    for name in ("next_p95_ms", "submit_p95_ms"):
+    for name in ("next_p95_ms", "submit_p95_ms", "turn_p95_ms"):
         if ours.get(name) and theirs.get(name):
             found[name.removesuffix("_ms") + "_share"] = round(ours[name] / theirs[name], 3)
     return found

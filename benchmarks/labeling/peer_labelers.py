@@ -129,6 +129,7 @@ async def label(system: System, browser: Browser, work: Work, seed: int) -> None
             if done.status != 201:
                 raise Broken(f"submit: status {done.status}: {done.body[:150]!r}")
             work.note("submit", done.seconds)
+            work.note("turn", found.seconds + done.seconds)
             work.labels += work.measures
         except Broken as problem:
             work.troubles[str(problem)[:200]] += 1

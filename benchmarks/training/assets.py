@@ -244,15 +244,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def make_rows(folder: Path, tokenizer: PreTrainedTokenizerFast, texts: list[str], rows: Rows) -> None:
-    """demonstrations, rankings_k4, rankings_k9, prompts; `_warm`: a few rows to warm up on; `_pairs`: for the peer."""
+    """demonstrations, rankings_k4, rankings_k9, prompts; `_pairs`: for the peer."""
     cutter = Cutter(tokenizer, texts, seed=5)
     write_rows(folder / "demonstrations.jsonl", demonstration_rows(cutter, rows.demonstrations))
     for k, count in ((4, rows.rankings), (9, max(2, rows.rankings // 2))):
         write_rows(folder / f"rankings_k{k}.jsonl", ranking_rows(cutter, count, k))
-        write_rows(folder / f"rankings_k{k}_warm.jsonl", ranking_rows(cutter, 2, k))
         rankings = read_rows(folder / f"rankings_k{k}.jsonl")
         write_rows(folder / f"rankings_k{k}_pairs.jsonl", [pair for row in rankings for pair in pairs_of(row)])
-    write_rows(folder / "demonstrations_warm.jsonl", demonstration_rows(cutter, 8))
     write_rows(folder / "prompts.jsonl", prompt_rows(cutter, rows.prompts))
 
 

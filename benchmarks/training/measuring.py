@@ -89,7 +89,6 @@ class Bench:
         return {
             **case.spec,
             "rows": str(folder / f"{name}.jsonl"),
-            "warm_rows": str(folder / f"{name}_warm.jsonl"),
             "pairs": str(folder / f"{name}_pairs.jsonl"),
             "rankings": {"rankings_k4": self.rows.rankings, "rankings_k9": max(2, self.rows.rankings // 2)}.get(name),
             "policy": str(models / "policy"),

@@ -1,12 +1,11 @@
 """One measurement of our side: a stage from a run.json, as `python -m training.rlhf` runs it, or the sampler.
 
-A short run warms the process up; then a whole pass over the rows is timed, from the stage's `started` event to its last
-step: tokens that all rows hold, over seconds.
+One run in a process, so that memory is a run's. Its first step warms up and is left out, as the peer's is; then all
+others of one pass over the rows are timed: tokens that their rows hold, over seconds.
 """
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import os
@@ -25,12 +24,15 @@ from transformers import PreTrainedTokenizerFast
 from benchmarks.training.assets import read_rows
 from benchmarks.training.process import PeakMemory, child_main
 from training.rlhf.config import Numerics, numerics_from_dict
+from training.rlhf.data import epoch_batches
 from training.rlhf.generate import Decoding, generate
 from training.rlhf.model import load_policy
 from training.rlhf.numerics import apply_numerics, autocast, settled
-from training.rlhf.tokens import encode_prompt
+from training.rlhf.sft import encode_demonstration
+from training.rlhf.tokens import encode_prompt, load_tokenizer
 from training.rlhf.workspace import Workspace
 
+SEED = 1
 QUIET = {"eval_every": 0, "checkpoint_every_seconds": 0, "schedule": "constant"}
 
 
@@ -48,21 +50,24 @@ def supervised(spec: dict[str, Any], numerics: dict[str, Any]) -> dict[str, Any]
     """Real tokens a second of SFT over one pass."""
     config = {**QUIET, "batch_size": spec["batch"], "epochs": 1, **spec["mode"].get("config", {})}
     inputs = {"policy": spec["policy"], "train": spec["rows"]}
-    run_stage("sft", config, inputs | {"train": spec["warm_rows"]}, spec, numerics)
-    seconds, _ = run_stage("sft", config, inputs, spec, numerics)
-    counts = token_counts(spec["policy"], read_rows(Path(spec["rows"])))
-    return {"rate": sum(counts) / seconds, "seconds": seconds, "tokens": sum(counts), "rows": len(counts)}
+    stamps = run_stage("sft", config, inputs, spec, numerics)
+    tokenizer = load_tokenizer(spec["policy"])
+    counts = [len(encode_demonstration(row, tokenizer).ids) for row in read_rows(Path(spec["rows"]))]
+    batches = epoch_batches(counts, spec["batch"], SEED, epoch=0)
+    rate = rate_of(stamps, [sum(counts[row] for row in batch) for batch in batches])
+    return {"rate": rate, "seconds": sum(counts) / rate, "tokens": sum(counts), "rows": len(counts)}
 
 
 def rankings(spec: dict[str, Any], numerics: dict[str, Any]) -> dict[str, Any]:
     """Rankings a second of the reward model over one pass."""
     config = {**QUIET, "batch_size": spec["batch"], "epochs": 1, **spec["mode"].get("config", {})}
     inputs = {"policy": spec["policy"], "train": spec["rows"]}
-    run_stage("reward", config, inputs | {"train": spec["warm_rows"]}, spec, numerics)
-    seconds, _ = run_stage("reward", config, inputs, spec, numerics)
+    stamps = run_stage("reward", config, inputs, spec, numerics)
     rows = read_rows(Path(spec["rows"]))
     counts = token_counts(spec["policy"], answers_of(rows))
-    return {"rate": len(rows) / seconds, "seconds": seconds, "tokens": sum(counts), "rows": len(counts)}
+    whole, rest = divmod(len(rows), spec["batch"])
+    rate = rate_of(stamps, [spec["batch"]] * whole + [rest] * bool(rest))
+    return {"rate": rate, "seconds": len(rows) / rate, "tokens": sum(counts), "rows": len(counts)}
 
 
 def ppo(spec: dict[str, Any], numerics: dict[str, Any]) -> dict[str, Any]:
@@ -85,9 +90,15 @@ def ppo(spec: dict[str, Any], numerics: dict[str, Any]) -> dict[str, Any]:
         "reward_model": spec["reward_model"],
         "train": spec["rows"],
     }
-    _, stamps = run_stage("ppo", config, inputs, spec, numerics)
-    seconds = stamps[-1] - stamps[0]
-    return {"rate": spec["episodes"] * (len(stamps) - 1) / seconds, "seconds": seconds}
+    stamps = run_stage("ppo", config, inputs, spec, numerics)
+    rate = rate_of(stamps, [spec["episodes"]] * spec["updates"])
+    return {"rate": rate, "seconds": spec["episodes"] / rate}
+
+
+def rate_of(stamps: list[float], amounts: list[int]) -> float:
+    """What was done a second, given what each step did; the first step is left out where there are others."""
+    first = min(1, len(amounts) - 1)
+    return sum(amounts[first:]) / (stamps[-1] - stamps[first])
 
 
 def generation(spec: dict[str, Any], numerics: dict[str, Any]) -> dict[str, Any]:
@@ -135,12 +146,12 @@ def wait_for_device(spec: dict[str, Any]) -> None:
 
 def run_stage(
     stage: str, config: dict[str, Any], inputs: dict[str, str], spec: dict[str, Any], numerics: dict[str, Any]
-) -> tuple[float, list[float]]:
-    """(seconds from the start of training to the last step, the clock at each step) of one run."""
+) -> list[float]:
+    """The clock at the start of one run's training, and at the end of each step."""
     output = Path(spec["scratch"]) / f"ours-{os.getpid()}-{stage}"
     run = {
         "stage": stage,
-        "seed": 1,
+        "seed": SEED,
         "config": config,
         "inputs": {name: {"path": path, "sha256": ""} for name, path in inputs.items()},
         "output": str(output),
@@ -159,8 +170,7 @@ def run_stage(
     events = [json.loads(line) for line in (output / "events.jsonl").read_text().splitlines()]
     started = next(event["time"] for event in events if event["event"] == "started")
     shutil.rmtree(output)
-    gc.collect()  # a core ends with its run; here the next one begins, beside a model that lives in cycles
-    return stamps[-1] - started, stamps
+    return [started, *stamps]
 
 
 def answers_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -129,9 +129,8 @@ class Maker:
             {"prompt": self.said("user", 12), "completion": self.said("assistant", length - 24)} for _ in range(rows)
         ]
         write_rows(path, made)
-        write_rows(path.with_name(path.stem + "_warm.jsonl"), made[:batch])
         spec = {"stage": "sft", "policy": policy, "batch": batch}
-        return (length if over_length else parameters), spec | self.files(path)
+        return (length if over_length else parameters), spec | {"rows": str(path)}
 
     def rankings(self, k: int) -> tuple[float, dict[str, Any]]:
         policy, _ = self.policy((192, 4))
@@ -145,8 +144,7 @@ class Maker:
         ]
         path = self.folder / f"rankings_{k}.jsonl"
         write_rows(path, made)
-        write_rows(path.with_name(path.stem + "_warm.jsonl"), made[:4])
-        return k, {"stage": "reward", "policy": policy, "batch": 8} | self.files(path)
+        return k, {"stage": "reward", "policy": policy, "batch": 8, "rows": str(path)}
 
     def generate(self, models: Path, batch: int) -> dict[str, Any]:
         return {
@@ -172,6 +170,3 @@ class Maker:
 
     def said(self, role: str, tokens: int) -> list[dict[str, str]]:
         return [{"role": role, "content": self.cutter.text(self.cutter.piece((tokens, tokens, tokens)))}]
-
-    def files(self, path: Path) -> dict[str, str]:
-        return {"rows": str(path), "warm_rows": str(path.with_name(path.stem + "_warm.jsonl"))}

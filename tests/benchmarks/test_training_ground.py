@@ -93,8 +93,7 @@ def spec(ground: Path, scratch: Path, **more: Any) -> dict[str, Any]:
     [("sft", "demonstrations"), ("reward", "rankings_k4"), ("ppo", "prompts"), ("generate", "prompts")],
 )
 def test_our_side_of_each_stage_is_measured(ground: Path, tmp_path: Path, stage: str, rows: str) -> None:
-    files = {"rows": str(ground / f"{rows}.jsonl"), "warm_rows": str(ground / f"{rows}_warm.jsonl")}
-    given = spec(ground, tmp_path, stage=stage, **files)
+    given = spec(ground, tmp_path, stage=stage, rows=str(ground / f"{rows}.jsonl"))
     record = ours.measure(given)
     rates = record["rates"].values() if stage == "generate" else [record["rate"]]
     assert all(rate > 0 for rate in rates)

@@ -30,7 +30,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-TILE = 64  # queries at a time on a CPU
+TILE = 128  # queries at a time on a CPU
 KEEP_PROBABILITIES = 32 * 2**20  # bytes a layer that wait for the backward pass; more are computed again
 ALIKE = 0.8  # the shortest sequence of a bucket has this share of the longest one's tokens, or more
 SMALL = 2**14  # queries x keys of a sequence: up to here another bucket costs more than what is added to fill one

@@ -26,7 +26,6 @@ from annotation.models import (
     FormVersion,
     Guideline,
     GuidelineAcknowledgement,
-    Membership,
     Origin,
     RankedResponse,
     Ranking,
@@ -143,9 +142,10 @@ def submit_once(
 ) -> AnyLabel:
     """Return the label of this submission, made now or by an earlier or concurrent sending of it."""
     check_own(submission.assignment, submission.by)
+    guideline = guideline_at(submission)  # before the lock, which on SQLite is everybody's
     try:
         with transaction.atomic():
-            return submit(kind, submission, add)
+            return submit(kind, submission, guideline, add)
     except IntegrityError:  # it made a label under another task's lock, before or meanwhile
         label = kind.objects.filter(submission_id=submission.submission_id).first()
         if label is None:
@@ -154,7 +154,12 @@ def submit_once(
         return same_submission(label, submission)
 
 
-def submit(kind: type[AnyLabel], submission: Submission, add: Callable[[Task, dict[str, Any]], AnyLabel]) -> AnyLabel:
+def submit(
+    kind: type[AnyLabel],
+    submission: Submission,
+    guideline: Guideline | None,
+    add: Callable[[Task, dict[str, Any]], AnyLabel],
+) -> AnyLabel:
     """Make the label under the task's lock, unless it is there."""
     assignment = submission.assignment
     task = lock_task(assignment.task_id)
@@ -172,7 +177,7 @@ def submit(kind: type[AnyLabel], submission: Submission, add: Callable[[Task, di
     # Who has not submitted it has no label of it.
     revision = next_revision(kind, assignment) if assignment.status == AssignmentStatus.SUBMITTED else 1
     counts = settle_assignment(task, assignment)
-    own = {"submission_id": key, "counts": counts, "revision": revision}
+    own = {"submission_id": key, "guideline": guideline, "counts": counts, "revision": revision}
     label = add(task, shared_fields(task, submission) | own)
     if label.revision > 1:
         returns_close(assignment=assignment)
@@ -219,17 +224,15 @@ def settle_assignment(task: Task, assignment: Assignment) -> bool:
 
 def shared_fields(task: Task, submission: Submission) -> dict[str, Any]:
     assignment = submission.assignment
-    started_at = started(submission)
     return {
         "project": task.project,
         "task": task,
         "assignment": assignment,
         "prompt_id": task.prompt_id,
         "labeler": assignment.labeler,
-        "guideline": guideline_at(task, started_at, assignment.labeler),
         "origin": Origin.SIMULATED if assignment.labeler.is_simulated else submission.origin,
         "purpose": task.purpose,
-        "started_at": started_at,
+        "started_at": started(submission),
         "active_seconds": seconds(submission.active_seconds),
     }
 
@@ -280,12 +283,13 @@ def add_ranking(items: Sequence[RankedItem], shared: dict[str, Any]) -> Ranking:
     return ranking
 
 
-def guideline_at(task: Task, moment: datetime, labeler: Membership) -> Guideline | None:
+def guideline_at(submission: Submission) -> Guideline | None:
     """The version that the labeler had in front of them: the one in force when the work began, or one published since
     that they acknowledged before they submitted."""
-    versions = Guideline.objects.filter(project=task.project_id)
+    labeler = submission.assignment.labeler
+    versions = Guideline.objects.filter(project=submission.assignment.task.project_id)
     read = Exists(GuidelineAcknowledgement.objects.filter(guideline=OuterRef("pk"), membership=labeler))
-    known = versions.filter(Q(created_at__lte=moment) | Q(read))
+    known = versions.filter(Q(created_at__lte=started(submission)) | Q(read))
     return known.order_by("-version").first() or versions.order_by("version").first()
 
 

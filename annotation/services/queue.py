@@ -15,6 +15,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import chain
 from typing import Any
 
 from django.conf import settings
@@ -75,17 +76,19 @@ def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignme
     check_acknowledged(labeler)
     kinds = [kind] if kind else list(TaskKind.values)
     leases_release_expired(labeler=labeler)
-    # Read before the lock: on SQLite it is everybody's.
+    # Read before the lock: on SQLite it is everybody's. What has changed since is found out under it.
     policy, counts = policy_of(labeler.project), labels_taken(labeler.project)
+    places = begun(best_first(labeler, kinds, policy, counts))
     with transaction.atomic():
         # The same person in two tabs gets the same task in both.
         lock_labeler(labeler)
-        found = None
+        mine = None
         if labeler.assignments.filter(status__in=(Status.LEASED, Status.EXPIRED)).exists():
-            found = resume_lease(labeler, kinds) or regain_lost(labeler, kinds)
-        if found is None and left_today(labeler, policy) != 0:
-            found = lease_new(labeler, kinds, policy, counts)
-    return None if found is None else read(found, labeler)
+            mine = resume_lease(labeler, kinds) or regain_lost(labeler, kinds)
+        if mine is None and left_today(labeler, policy) != 0:
+            again = best_first(labeler, kinds, policy, counts)
+            return lease_first(labeler, places, skip_locked=True) or lease_first(labeler, again, skip_locked=False)
+    return None if mine is None else read(mine, labeler)
 
 
 def resume_lease(labeler: Membership, kinds: list[str]) -> Assignment | None:
@@ -106,20 +109,20 @@ def regain_lost(labeler: Membership, kinds: list[str]) -> Assignment | None:
     return lease_again(task, Assignment.objects.get(task=task, labeler=labeler))
 
 
-def lease_new(labeler: Membership, kinds: list[str], policy: Policy, counts: Counts) -> Assignment | None:
-    """Lease the task that the policy puts first, of those that this labeler has not met.
+def lease_first(labeler: Membership, places: Iterable[QuerySet[Task]], *, skip_locked: bool) -> Assignment | None:
+    """Lease the first task in the first of these places that has one.
 
-    Tasks that another process has locked are passed by. Where only such are left, wait for them: passing by the last
-    task of a queue would leave its slot to nobody.
+    Tasks that another process has locked are passed by (`skip_locked`). Where only such are left, wait for them:
+    passing by the last task of a queue would leave its slot to nobody. On SQLite nobody locks a task.
     """
-    for skip_locked in (True, False):
-        for waiting in best_first(labeler, kinds, policy, counts):
-            # NO KEY UPDATE, so that others may insert rows that point at the task meanwhile.
-            task = waiting.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked).first()
-            if task is not None:
-                return lease_to(labeler, task)
-        if not connection.features.has_select_for_update:
-            break
+    if not skip_locked and not connection.features.has_select_for_update:
+        return None
+    for waiting in places:
+        # NO KEY UPDATE, so that others may insert rows that point at the task meanwhile.
+        locked = waiting.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
+        task = locked.select_related("prompt").annotate(now=Now()).first()
+        if task is not None:
+            return lease_to(labeler, task, task.now)
     return None
 
 
@@ -182,6 +185,12 @@ def best_first(labeler: Membership, kinds: list[str], policy: Policy, counts: Co
             yield candidates(labeler, kind)
 
 
+def begun(places: Iterator[QuerySet[Task]]) -> Iterator[QuerySet[Task]]:
+    """The same places, the queries asked that say where the first one is."""
+    first = next(places, None)
+    return iter(()) if first is None else chain([first], places)
+
+
 def kinds_first(labeler: Membership, kinds: list[str], policy: Policy) -> list[str]:
     """Those of the kinds that have a task for this labeler, in the order in which the policy tries them. One query."""
     if len(kinds) < 2:
@@ -227,9 +236,10 @@ def heads_of(labeler: Membership, waiting: QuerySet[Task], categories: list[str]
     return [Head(*row[:3], str(row[3])) for row in rows]
 
 
-def lease_to(labeler: Membership, task: Task) -> Assignment:
-    """Lease a locked task to a labeler who meets it for the first time."""
-    assignment = Assignment(task=task, labeler=labeler, lease_until=Now() + lease_time())
+def lease_to(labeler: Membership, task: Task, now: datetime) -> Assignment:
+    """Lease a locked task to a labeler who meets it for the first time. now: by the database's clock."""
+    task.project = labeler.project
+    assignment = Assignment(task=task, labeler=labeler, lease_until=now + lease_time())
     assignment.slot = take_slot(task)
     assignment.presented_order = shuffled_responses(task)
     assignment.save(force_insert=True)

@@ -120,7 +120,7 @@ def lease_first(labeler: Membership, places: Iterable[QuerySet[Task]], *, skip_l
     for waiting in places:
         # NO KEY UPDATE, so that others may insert rows that point at the task meanwhile.
         locked = waiting.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
-        task = locked.select_related("prompt").annotate(now=Now()).first()
+        task = locked.annotate(now=Now()).first()
         if task is not None:
             return lease_to(labeler, task, task.now)
     return None

@@ -39,6 +39,7 @@ def start(page: Page, scene: Scene, kind: str) -> None:
     page.goto(f"/p/{scene.project.slug}/label/")
     page.get_by_role("button", name=kind).click()
     expect(page.locator(".task-form")).to_be_visible()
+    page.wait_for_load_state()  # its scripts too, before anybody goes offline
 
 
 def test_what_is_written_and_submitted_offline_is_submitted_once(open_browser, scene):

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from django.utils import translation
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from frontend.markdown import answer_html, document_html
@@ -140,6 +140,7 @@ def test_formulas_are_told_from_prices(text, found):
 
 @given(st.text(alphabet="$\\()[]x \n*_", max_size=60))
 def test_no_letter_is_lost_to_a_formula(text):
+    assume("](" not in text)  # a link's address is not shown
     assert re.sub(r"<[^>]*>", "", answer_html(text)).count("x") == text.count("x")
 
 

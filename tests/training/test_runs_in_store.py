@@ -277,7 +277,7 @@ def test_two_hosts_end_in_the_weights_of_one(
     s3: ObjectStore, corpus: Snapshot, ada: Membership, live_processes: LiveProcesses
 ) -> None:
     """The real core and real workers, each with a folder of its own; the first is killed in the middle."""
-    config = {"epochs": 1000, "max_steps": 120, "checkpoint_every_steps": 10, "sample_every": 0, "eval_every": 100}
+    config = {"epochs": 1000, "max_steps": 480, "checkpoint_every_steps": 10, "sample_every": 0, "eval_every": 100}
     untouched, disturbed = make_run(corpus, ada, config=config), None
     first = live_processes.worker("gpu", **s3.variables, TEST_PLACKETT_FILES=str(s3.folder / "one"))
     wait_for(lambda: Run.objects.get(pk=untouched.pk).is_over, what="the first run")

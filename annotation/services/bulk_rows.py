@@ -6,7 +6,7 @@ For rows that a service made itself and whose constraints the database checks. L
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import repeat
@@ -18,36 +18,26 @@ from django.db import connection, models
 
 Adapt = Callable[[Any], Any]
 Values = dict[str, Any]
-Rows = Sequence[models.Model] | Sequence[Values]
 NOTHING = "\\N"  # how COPY writes null
 
 
-def insert_rows(model: type[models.Model], rows: Rows) -> None:
+def insert_rows(model: type[models.Model], rows: Sequence[models.Model] | Sequence[Values]) -> None:
     """Insert rows that are new, as models or as their values by the attributes' names.
 
     Values that all rows lack are what the model fills in; an id that the database counts is left to it.
     """
-    insert_tables([(model, rows)])
-
-
-def insert_tables(tables: Iterable[tuple[type[models.Model], Rows]]) -> None:
-    """Insert rows into one table after the other, as `insert_rows` does each."""
-    filled = [(model, rows) for model, rows in tables if rows]
-    if connection.vendor == "postgresql":
-        copy_in_turn(copy_of(model, rows) for model, rows in filled)
+    if not rows:
         return
+    fields = stored_fields(model)
+    columns = [column_of(field, rows) for field in fields]
+    table = connection.ops.quote_name(model._meta.db_table)
+    quoted = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    if connection.vendor == "postgresql":
+        copy_rows(f"COPY {table} ({quoted}) FROM STDIN", columns)
+        return
+    places = ", ".join(["%s"] * len(columns))
     with connection.cursor() as cursor:
-        for model, rows in filled:
-            table, names, columns = parts_of(model, rows)
-            places = ", ".join(["%s"] * len(columns))
-            cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", list(zip(*columns, strict=True)))
-
-
-def parts_of(model: type[models.Model], rows: Rows) -> tuple[str, str, list[Sequence[Any]]]:
-    """(the table, its columns' names, each column's values), as this database writes them."""
-    quote, fields = connection.ops.quote_name, stored_fields(model)
-    names = ", ".join(quote(field.column) for field in fields)
-    return quote(model._meta.db_table), names, [column_of(field, rows) for field in fields]
+        cursor.executemany(f"INSERT INTO {table} ({quoted}) VALUES ({places})", list(zip(*columns, strict=True)))
 
 
 def tables_analyze(*tables: type[models.Model]) -> None:
@@ -62,22 +52,10 @@ def tables_analyze(*tables: type[models.Model]) -> None:
             cursor.execute(f"ANALYZE {names}")
 
 
-def copy_of(model: type[models.Model], rows: Rows) -> tuple[str, str]:
-    """(the statement, its rows as COPY reads them)"""
-    table, names, columns = parts_of(model, rows)
+def copy_rows(statement: str, columns: Sequence[Sequence[str]]) -> None:
     text = "\n".join(map("\t".join, zip(*columns, strict=True)))
-    return f"COPY {table} ({names}) FROM STDIN", f"{text}\n"
-
-
-def copy_in_turn(copies: Iterator[tuple[str, str]]) -> None:
-    """Carry COPYs out; the next one's rows are written while the server takes in those that it was sent."""
-    following = next(copies, None)
-    with connection.cursor() as cursor, connection.wrap_database_errors:
-        while following is not None:
-            statement, text = following
-            with cursor.cursor.copy(statement) as copy:
-                copy.write(text)
-                following = next(copies, None)
+    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.cursor.copy(statement) as copy:
+        copy.write(f"{text}\n")
 
 
 def column_of(field: models.Field[Any, Any], rows: Sequence[Any]) -> Sequence[Any]:

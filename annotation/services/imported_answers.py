@@ -7,7 +7,7 @@ from uuid import UUID
 
 from annotation.models import ImportBatch, Pool, Prompt, Response, Task, TaskKind, TaskResponse, TaskState
 from annotation.records import AnswersRecord
-from annotation.services.bulk_rows import insert_tables
+from annotation.services.bulk_rows import insert_rows
 from annotation.services.imported_labels import (
     Item,
     Outcome,
@@ -83,7 +83,8 @@ class AnswersImporter:
 
     def insert(self, rows: Rows) -> None:
         shown = {row["response_id"] for row in rows.task_responses}
-        responses = [row for row in rows.responses if row["id"] in shown]
-        insert_tables(((Response, responses), (Task, rows.tasks), (TaskResponse, rows.task_responses)))
+        insert_rows(Response, [row for row in rows.responses if row["id"] in shown])
         adopt_responses(self.batch, rows)
+        insert_rows(Task, rows.tasks)
+        insert_rows(TaskResponse, rows.task_responses)
         Task.objects.filter(pk__in=rows.revived_tasks).update(batch=self.batch)

@@ -43,7 +43,7 @@ from annotation.models import (
 )
 from annotation.records import AnswerRecord, AnswersRecord, DemonstrationRecord, RankingRecord, Work
 from annotation.services.accounts import imported_labeler
-from annotation.services.bulk_rows import Values, insert_tables
+from annotation.services.bulk_rows import Values, insert_rows
 from annotation.services.tasks import group_key
 
 UNNAMED = "unnamed labeler"
@@ -325,16 +325,9 @@ class LabelImporter:
         new = {task["id"] for task in rows.tasks}
         labeled = {assignment["task_id"] for assignment in rows.assignments}
         spoken_of = {row["response_id"] for row in (rows.ranked if self.is_ranking else rows.labels)}
-        insert_tables(
-            (
-                (Response, [response for response in rows.responses if response["id"] in spoken_of]),
-                (Task, [task for task in rows.tasks if task["id"] in labeled]),
-                (TaskResponse, [row for row in rows.task_responses if row["task_id"] in labeled]),
-                (Assignment, rows.assignments),
-                (Ranking if self.is_ranking else Demonstration, rows.labels),
-                (RankedResponse, rows.ranked),
-            )
-        )
+        insert_rows(Response, [response for response in rows.responses if response["id"] in spoken_of])
+        insert_rows(Task, [task for task in rows.tasks if task["id"] in labeled])
+        insert_rows(TaskResponse, [row for row in rows.task_responses if row["task_id"] in labeled])
         by_number: dict[int, list[str]] = defaultdict(list)
         for task_id, number in grown.items():
             if task_id not in new:
@@ -348,6 +341,9 @@ class LabelImporter:
         labels = (Ranking if self.is_ranking else Demonstration)._default_manager
         labels.filter(pk__in=rows.revived_labels).update(batch=self.batch)
         adopt_responses(self.batch, rows)
+        insert_rows(Assignment, rows.assignments)
+        insert_rows(Ranking if self.is_ranking else Demonstration, rows.labels)
+        insert_rows(RankedResponse, rows.ranked)
 
 
 def placed_items(batch: ImportBatch, items: Sequence[Item[R]], rows: Rows) -> list[Placed[R]]:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
 from typing import IO, Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from annotation.ahead import ahead
 from annotation.errors import ImportProblem, PlackettError
 from annotation.import_reading import ImportReader, prompt_row
 from annotation.models import (
@@ -141,7 +140,7 @@ class ImportJob:
                 self.begin_writing()
             else:
                 spool.drop()
-            self.write(spool, file)
+            self.write(spool.blocks() if spool.is_whole else self.blocks(file))
         if self.batch.rejected_count and not self.batch.accept_bad_lines:
             self.refuse()
         else:
@@ -186,14 +185,10 @@ class ImportJob:
             phase_at=timezone.now(),
         )
 
-    def write(self, spool: Spool, file: IO[bytes]) -> None:
+    def write(self, blocks: Iterable[Block]) -> None:
         writer = Writer(self.batch)
-        # A server computes while we wait, so that the next block is read meanwhile. SQLite computes in this process,
-        # and gives the interpreter away at each row, which a second thread would take for milliseconds.
-        beside = ahead if connection.vendor == "postgresql" else nullcontext
-        with beside(spool.blocks()) if spool.is_whole else nullcontext(self.blocks(file)) as blocks:
-            for read, bytes_read, good in blocks:
-                self.keep_written(read, bytes_read, writer, good)
+        for read, bytes_read, good in blocks:
+            self.keep_written(read, bytes_read, writer, good)
 
     def blocks(self, file: IO[bytes]) -> Iterator[Block]:
         """The file's records from where the writing is, as the check would have kept them."""

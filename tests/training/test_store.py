@@ -13,7 +13,8 @@ import pytest
 from django.core.management import call_command
 
 from annotation import staging, store
-from annotation.models import Membership
+from annotation.models import ImportBatch, Membership
+from annotation.services.imports import import_stage
 from annotation.store import FileStoreError, StoreAway
 from tests.conftest import ROOT
 from tests.s3 import ObjectStore
@@ -252,6 +253,15 @@ def test_a_file_to_be_imported_is_there_on_every_host(s3: ObjectStore) -> None:
     assert len(s3.names()) == 2
     staging.forget_older(-1, set())
     assert s3.names() == []
+
+
+def test_a_file_that_the_store_refuses_leaves_no_import_behind(s3: ObjectStore, project: Any, ada: Membership) -> None:
+    s3.server.kill()
+    with pytest.raises(StoreAway):
+        import_stage(
+            project=project, kind="prompts", blocks=[b"{}\n"], filename="a", pool="ppo", source="a set", by=ada.user
+        )
+    assert not ImportBatch.objects.exists()
 
 
 def test_without_an_object_store_nothing_of_it_is_loaded(python: str) -> None:

@@ -53,6 +53,9 @@ class Project(models.Model):
     validation_percent = models.PositiveSmallIntegerField(default=5, editable=False)
     test_percent = models.PositiveSmallIntegerField(default=5, editable=False)
     is_demo = models.BooleanField(default=False)
+    rules_id = models.UUIDField(
+        default=uuid7, editable=False, help_text="New with every form, guideline or queue setting that is published"
+    )
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
 

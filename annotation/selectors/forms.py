@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from annotation.fields import Flag, default_ranking_fields
 from annotation.models import Assignment, AssignmentStatus, FormVersion, Project, Ranking, TaskKind
 from annotation.ranking_form import FormProblem
+from annotation.selectors.rules import rules_of
 
 
 def form_current(project: Project, kind: str = TaskKind.RANKING) -> FormVersion:
@@ -53,13 +54,14 @@ def form_of(assignment: Assignment, label: Ranking | None) -> FormVersion:
         return default_form(task.project, task.kind)
     if label is not None and label.form is not None:
         return label.form
-    versions = form_versions(task.project, task.kind)
-    given = versions.filter(created_at__lte=assignment.assigned_at).first() or versions.last()
-    return given or default_form(task.project, task.kind)
+    versions = [form for form in rules_of(task.project).forms if form.kind == task.kind]
+    given = next((form for form in versions if form.created_at <= assignment.assigned_at), None)
+    return given or next(reversed(versions), None) or default_form(task.project, task.kind)
 
 
 def version_of(project: Project, kind: str, version: int) -> FormVersion:
-    found = form_versions(project, kind).filter(version=version).first()
+    versions = (form for form in rules_of(project).forms if form.kind == kind)
+    found = next((form for form in versions if form.version == version), None)
     if found is None and version == 0:
         return default_form(project, kind)
     if found is None:

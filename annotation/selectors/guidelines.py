@@ -6,6 +6,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from annotation.models import Guideline, GuidelineAcknowledgement, Membership, Project
 from annotation.selectors.forms import form_current
+from annotation.selectors.rules import rules_of
 
 __all__ = ["form_current", "guideline_known", "guideline_to_acknowledge", "guidelines_current"]
 
@@ -22,12 +23,11 @@ def guideline_to_acknowledge(labeler: Membership) -> Guideline | None:
     """
     if labeler.user_id is None:
         return None
-    read = GuidelineAcknowledgement.objects.filter(guideline=OuterRef("pk"), membership=labeler)
-    versions = Guideline.objects.filter(project=labeler.project_id).order_by("-version")
-    current = versions.annotate(is_read=Exists(read)).first()
-    if current is None or current.is_read or current.created_at <= labeler.joined_at:
+    current = next(iter(rules_of(labeler.project).guidelines), None)
+    if current is None or current.created_at <= labeler.joined_at or current.created_by_id == labeler.user_id:
         return None
-    return None if current.created_by_id == labeler.user_id else current
+    read = GuidelineAcknowledgement.objects.filter(guideline=current, membership=labeler)
+    return None if read.exists() else current
 
 
 def guideline_known(labeler: Membership) -> Guideline | None:

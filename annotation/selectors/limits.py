@@ -9,9 +9,8 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from annotation.models import AssignmentStatus, Membership, Project
-from annotation.policy import Policy
 from annotation.roles import Capability
-from annotation.selectors.queue_settings import queue_policy
+from annotation.selectors.rules import rules_of
 
 
 def midnight() -> datetime:
@@ -24,16 +23,14 @@ def done_today(labeler: Membership) -> int:
     return labeler.assignments.filter(status=AssignmentStatus.SUBMITTED, ended_at__gte=midnight()).count()
 
 
-def daily_limit_of(labeler: Membership, policy: Policy | None = None) -> int | None:
-    """The labeler's own limit, else the project's (by its policy, where it is known); None where there is none."""
-    if labeler.daily_limit:
-        return labeler.daily_limit
-    return queue_policy(labeler.project).daily_limit if policy is None else policy.daily_limit
+def daily_limit_of(labeler: Membership) -> int | None:
+    """The labeler's own limit, else the project's; None where there is none."""
+    return labeler.daily_limit or rules_of(labeler.project).policy.daily_limit
 
 
-def left_today(labeler: Membership, policy: Policy | None = None) -> int | None:
+def left_today(labeler: Membership) -> int | None:
     """How many tasks the labeler may still take today; None: any number."""
-    limit = daily_limit_of(labeler, policy)
+    limit = daily_limit_of(labeler)
     return None if limit is None else max(0, limit - done_today(labeler))
 
 

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 
 from annotation.models import Assignment, AssignmentStatus, Membership, Task, TaskKind, TaskState
 from annotation.selectors.limits import daily_limit_of, left_today
-from annotation.selectors.queue_settings import policy_of
+from annotation.selectors.rules import rules_of
 from annotation.services.queue import Hurdle, candidates
 
 
@@ -19,7 +19,7 @@ def reasons_for_nothing(labeler: Membership) -> list[str]:
     if left_today(labeler) == 0:
         words = _("You have done the %(limit)s tasks that your lead set for a day. More come tomorrow.")
         return [words % {"limit": daily_limit_of(labeler)}]
-    policy = policy_of(labeler.project)
+    policy = rules_of(labeler.project).policy
     paused = [kind for kind in TaskKind.values if policy.weight(kind) == 0]
     handed_out = [kind for kind in TaskKind.values if kind not in paused]
     found = []

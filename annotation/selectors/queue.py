@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from annotation.models import Assignment, AssignmentStatus, Membership, Project, Task, TaskKind, TaskState
 from annotation.selectors.limits import left_today
-from annotation.selectors.queue_settings import policy_of
+from annotation.selectors.rules import rules_of
 from annotation.services.queue import candidates
 
 COUNTED_AT_MOST = 1000
@@ -54,8 +54,8 @@ def tasks_in_work(project: Project) -> dict[str, int]:
 
 def waiting_for(labeler: Membership) -> dict[str, int]:
     """How many tasks of each kind this labeler could be given now, counted to a thousand or to their day's limit."""
-    policy = policy_of(labeler.project)
-    left = left_today(labeler, policy)
+    policy = rules_of(labeler.project).policy
+    left = left_today(labeler)
     most = COUNTED_AT_MOST if left is None else min(left, COUNTED_AT_MOST)
     return {
         str(kind): candidates(labeler, kind).order_by()[:most].count() if policy.weight(kind) and most else 0

@@ -13,6 +13,7 @@ from annotation.ranking_form import FormProblem, checked_form, differences
 from annotation.selectors.forms import form_current
 from annotation.services import audit
 from annotation.services.audit import Actor
+from annotation.services.rules import rules_changed
 
 
 @transaction.atomic
@@ -39,5 +40,6 @@ def form_publish(*, project: Project, fields: Mapping[str, Any], based_on: int, 
         fields=checked,
         created_by=audit.account_of(by),
     )
+    rules_changed(project)
     audit.record(project=project, by=by, verb="form.publish", target=form, version=form.version, changed=changed)
     return form

@@ -11,6 +11,7 @@ from annotation.models import Guideline, GuidelineAcknowledgement, Membership, P
 from annotation.selectors.guidelines import guideline_to_acknowledge, guidelines_current
 from annotation.services import audit
 from annotation.services.audit import Actor
+from annotation.services.rules import rules_changed
 
 
 class GuidelineError(PlackettError):
@@ -39,6 +40,7 @@ def guideline_publish(*, project: Project, body: str, by: Actor) -> Guideline:
     guideline = Guideline.objects.create(
         project=project, version=latest.version + 1 if latest else 1, body=body, created_by=audit.account_of(by)
     )
+    rules_changed(project)
     audit.record(project=project, by=by, verb="guideline.publish", target=guideline, version=guideline.version)
     return guideline
 

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -39,6 +38,7 @@ from annotation.models.tasks import RANKED, WRITTEN
 from annotation.ranking_form import checked_answers, scale_of
 from annotation.rankings import Rank, ranks_validate
 from annotation.selectors.forms import form_in_hand
+from annotation.selectors.rules import rules_of
 from annotation.services import audit
 from annotation.services.audit import Actor
 from annotation.services.feedback import returns_close
@@ -286,11 +286,12 @@ def add_ranking(items: Sequence[RankedItem], shared: dict[str, Any]) -> Ranking:
 def guideline_at(submission: Submission) -> Guideline | None:
     """The version that the labeler had in front of them: the one in force when the work began, or one published since
     that they acknowledged before they submitted."""
-    labeler = submission.assignment.labeler
-    versions = Guideline.objects.filter(project=submission.assignment.task.project_id)
-    read = Exists(GuidelineAcknowledgement.objects.filter(guideline=OuterRef("pk"), membership=labeler))
-    known = versions.filter(Q(created_at__lte=started(submission)) | Q(read))
-    return known.order_by("-version").first() or versions.order_by("version").first()
+    versions, began = rules_of(submission.assignment.task.project).guidelines, started(submission)
+    since = [version for version in versions if version.created_at > began]
+    acknowledged = GuidelineAcknowledgement.objects.filter(membership=submission.assignment.labeler)
+    read = set(acknowledged.filter(guideline__in=since).values_list("guideline", flat=True)) if since else set()
+    known = (version for version in versions if version.created_at <= began or version.pk in read)
+    return next(known, None) or next(reversed(versions), None)
 
 
 # --- Checks ---------------------------------------------------------------------------------------

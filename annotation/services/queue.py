@@ -12,6 +12,7 @@ Locks are taken in one order, labeler before task, and a claim holds one task, s
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
@@ -20,7 +21,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -42,13 +43,14 @@ from annotation.models.tasks import SHOW_ANSWERS
 from annotation.policy import Head, Policy, categories_in_order, kinds_in_order
 from annotation.roles import Capability
 from annotation.selectors.limits import left_today
-from annotation.selectors.queue_settings import policy_of
+from annotation.selectors.rules import rules_of
 from annotation.selectors.taken import Counts, Taken, labels_taken
 from annotation.services import audit
 from annotation.services.audit import Actor
 from annotation.services.guidelines import check_acknowledged
 
 RELEASED_AT_ONCE = 50
+RELEASES_SECONDS = 1.0
 LOST_LOOKED_AT = 20
 MAX_NOTE = 2000
 Status = AssignmentStatus
@@ -75,9 +77,18 @@ def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignme
     check_may_label(labeler)
     check_acknowledged(labeler)
     kinds = [kind] if kind else list(TaskKind.values)
-    leases_release_expired(labeler=labeler)
+    if RELEASES.is_due():
+        leases_release_expired(labeler=labeler)
+    found = next_for(labeler, kinds)
+    if found is None and leases_release_expired(labeler=labeler):
+        found = next_for(labeler, kinds)
+    return found
+
+
+def next_for(labeler: Membership, kinds: list[str]) -> Assignment | None:
+    """What `assignment_next` returns, of the slots that are free already."""
     # Read before the lock: on SQLite it is everybody's. What has changed since is found out under it.
-    policy, counts = policy_of(labeler.project), labels_taken(labeler.project)
+    policy, counts = rules_of(labeler.project).policy, labels_taken(labeler.project)
     places = begun(best_first(labeler, kinds, policy, counts))
     with transaction.atomic():
         # The same person in two tabs gets the same task in both.
@@ -85,7 +96,7 @@ def assignment_next(*, labeler: Membership, kind: str | None = None) -> Assignme
         mine = None
         if labeler.assignments.filter(status__in=(Status.LEASED, Status.EXPIRED)).exists():
             mine = resume_lease(labeler, kinds) or regain_lost(labeler, kinds)
-        if mine is None and left_today(labeler, policy) != 0:
+        if mine is None and left_today(labeler) != 0:
             again = best_first(labeler, kinds, policy, counts)
             return lease_first(labeler, places, skip_locked=True) or lease_first(labeler, again, skip_locked=False)
     return None if mine is None else read(mine, labeler)
@@ -120,7 +131,7 @@ def lease_first(labeler: Membership, places: Iterable[QuerySet[Task]], *, skip_l
     for waiting in places:
         # NO KEY UPDATE, so that others may insert rows that point at the task meanwhile.
         locked = waiting.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
-        task = locked.annotate(now=Now()).first()
+        task = locked.select_related("prompt").annotate(now=Now()).first()
         if task is not None:
             return lease_to(labeler, task, task.now)
     return None
@@ -256,7 +267,8 @@ def lease_again(task: Task, assignment: Assignment) -> Assignment:
 
 def shuffled_responses(task: Task) -> list[str]:
     """The task's answers in an order drawn for this labeler alone, so that no place is favoured."""
-    ids = [str(key) for key in task.task_responses.values_list("response_id", flat=True)]
+    prefetch_related_objects([task], "responses")  # whoever is leased the task reads them next
+    ids = [str(response.pk) for response in task.responses.all()]
     random.SystemRandom().shuffle(ids)
     return ids
 
@@ -297,12 +309,29 @@ def give_slot_back(task: Task) -> None:
 def complete_if_done(task: Task) -> None:
     """Take a locked task out of the queue when all its slots hold labels."""
     if task.state == TaskState.OPEN and task.open_slots == 0:
-        labels = task.assignments.filter(status=Status.SUBMITTED, slot__isnull=False).count()
-        if labels == task.overlap:
-            Task.objects.filter(pk=task.pk).update(state=TaskState.COMPLETE)
+        unfinished = Assignment.objects.filter(task=OuterRef("pk"), slot__isnull=False).exclude(status=Status.SUBMITTED)
+        Task.objects.filter(~Exists(unfinished), pk=task.pk).update(state=TaskState.COMPLETE)
 
 
 # --- Leases ---------------------------------------------------------------------------------------
+
+
+class Pace:
+    """Says yes at most once in so many seconds, in this process."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.due_at = seconds, 0.0
+
+    def is_due(self) -> bool:
+        now = time.monotonic()
+        is_due = now >= self.due_at
+        if is_due:
+            self.due_at = now + self.seconds
+        return is_due
+
+
+RELEASES = Pace(RELEASES_SECONDS)
+"""When leases that ran out are looked for; also whenever somebody would be told that there is nothing."""
 
 
 def leases_release_expired(*, labeler: Membership) -> int:
@@ -412,7 +441,7 @@ def assignment_skip(*, assignment: Assignment, reason: str, note: str = "", by: 
 def count_skip(task: Task) -> None:
     """Note on a locked task that one labeler more skipped it; when many have, it leaves the queue for a review."""
     task.skips += 1
-    if task.state == TaskState.OPEN and policy_of(task.project).goes_to_review(task.skips):
+    if task.state == TaskState.OPEN and rules_of(task.project).policy.goes_to_review(task.skips):
         task.state = TaskState.REVIEW
         audit.record(project=task.project, by=None, verb="task.to_review", target=task, skips=task.skips)
     task.save(update_fields=["skips", "state"])

@@ -14,6 +14,7 @@ from annotation.models import KindSettings, Project, QueuePolicy, TaskKind
 from annotation.models.queue import MAX_DAILY, MAX_OVERLAP, MAX_TARGET, MAX_WEIGHT
 from annotation.services import audit
 from annotation.services.audit import Actor
+from annotation.services.rules import rules_changed
 
 RANGES = {
     "overlap": (1, MAX_OVERLAP),
@@ -45,6 +46,7 @@ def kind_settings_update(*, project: Project, kind: str, by: Actor, **changes: i
         raise QueueSettingsError(_("A task to write a prompt yields one prompt: it takes one label."))
     row, _created = KindSettings.objects.select_for_update().get_or_create(project=project, kind=kind)
     if changed := apply(row, changes):
+        rules_changed(project)
         audit.record(project=project, by=by, verb="queue.kind_settings", target=project, kind=kind, **changed)
     return row
 
@@ -62,6 +64,7 @@ def queue_policy_update(*, project: Project, by: Actor, **changes: Any) -> Queue
             check_range(name, changes[name])
     row, _created = QueuePolicy.objects.select_for_update().get_or_create(project=project)
     if changed := apply(row, changes):
+        rules_changed(project)
         audit.record(project=project, by=by, verb="queue.policy", target=project, **changed)
     return row
 

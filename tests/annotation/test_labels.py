@@ -29,6 +29,7 @@ from annotation.services.accounts import simulated_labeler
 from annotation.services.guidelines import guideline_publish
 from annotation.services.labels import LabelError, RankedItem, demonstration_submit, ranking_submit
 from annotation.services.queue import NotYours, assignment_skip, draft_save
+from annotation.services.rules import rules_changed
 from tests.factories import RankingTaskFactory, TaskFactory, lease
 
 
@@ -279,6 +280,7 @@ def test_the_projects_form_says_what_is_allowed(ranking: Assignment) -> None:
     FormVersion.objects.create(
         project=form.project, kind="ranking", version=2, fields=fields | {"allow_ties": False, "allow_partial": True}
     )
+    rules_changed(ranking.task.project)
     with pytest.raises(RankingProblem, match="no ties"):
         rank(ranking, [1, 1, 2], form_version=2)
     label = rank(ranking, [2, None, 1], form_version=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from annotation.models import Assignment, AuditEvent, Membership, Project, Task
 from annotation.selectors.queue import queue_counts, waiting_for
 from annotation.services.labels import demonstration_submit
 from annotation.services.queue import (
+    RELEASES,
     NotYours,
     QueueError,
     assignment_heartbeat,
@@ -21,6 +23,7 @@ from annotation.services.queue import (
     assignment_skip,
     candidates,
     draft_save,
+    leases_release_expired,
 )
 from tests.factories import MembershipFactory, PromptFactory, RankingTaskFactory, ResponseFactory, TaskFactory, lease
 
@@ -258,11 +261,34 @@ def test_a_draft_is_kept_whatever_became_of_the_lease(project: Project, alice: M
 # --- Cost ------------------------------------------------------------------------------------------
 
 
+def test_a_slot_that_ran_out_comes_before_there_is_nothing(
+    alice: Membership, bob: Membership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = TaskFactory(prompt__project=alice.project)
+    run_out(lease(alice))
+    monkeypatch.setattr(RELEASES, "due_at", time.monotonic() + 60)
+    assert lease(bob).task == task
+
+
+def test_where_there_is_more_to_do_slots_that_ran_out_are_looked_for_now_and_then(
+    alice: Membership, bob: Membership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, _third = TaskFactory.create_batch(3, prompt__project=alice.project)
+    carol = MembershipFactory(project=alice.project)
+    run_out(lease(alice))
+    monkeypatch.setattr(RELEASES, "due_at", time.monotonic() + 60)
+    assert lease(bob).task == second
+    monkeypatch.setattr(RELEASES, "due_at", 0.0)
+    assert lease(carol).task == first
+    assert not RELEASES.is_due()  # within the second nobody looks again
+
+
 def test_counts_of_the_queue(project: Project, alice: Membership, bob: Membership) -> None:
     TaskFactory.create_batch(3, prompt__project=project, overlap=2)
     RankingTaskFactory(prompt__project=project)
     submit(lease(alice, "demonstration"))
     run_out(lease(alice, "demonstration"))
+    leases_release_expired(labeler=bob)
     lease(bob, "ranking")
     with CaptureQueriesContext(connection) as captured:
         counts = queue_counts(project)

@@ -38,7 +38,9 @@ from annotation.serializers import (
     SavedSerializer,
     SkipSerializer,
     SubmissionSerializer,
+    SubmitQuery,
 )
+from annotation.services.guidelines import GuidelinesChanged
 from annotation.services.labels import LabelError, RankedItem, demonstration_submit, ranking_submit
 from annotation.services.prompt_writing import written_prompt_submit
 from annotation.services.prompts import PromptRow, prompts_add
@@ -198,14 +200,27 @@ class AssignmentDetail(LabelingView):
 class AssignmentSubmit(LabelingView):
     allowed = {"POST": (Capability.LABEL, Scope.LABEL)}
 
-    @extend_schema(request=SubmissionSerializer, responses={201: LabelSerializer, **PROBLEMS})
+    @extend_schema(parameters=[SubmitQuery], request=SubmissionSerializer, responses={201: LabelSerializer, **PROBLEMS})
     def post(self, request: Request, slug: str, id: UUID) -> ApiResponse:
         """Submit a label. A late one is kept, a second is a revision, the same `submission_id` is the same label."""
         assignment = self.assignment(id)
+        query = SubmitQuery(data=request.query_params)
+        query.is_valid(raise_exception=True)
         asked = SubmissionSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         label = submit(assignment, dict(asked.validated_data), actor(request))
+        if query.validated_data["next"]:
+            label.next = next_unless_stopped(assignment.labeler)
         return ApiResponse(LabelSerializer(label).data, status=status.HTTP_201_CREATED)
+
+
+def next_unless_stopped(labeler: Membership) -> Assignment | None:
+    """The labeler's next task; None, too, where they have to read guidelines first: the label that was kept is no
+    error."""
+    try:
+        return assignment_next(labeler=labeler)
+    except GuidelinesChanged:
+        return None
 
 
 def submit(assignment: Assignment, data: dict[str, Any], by: Any) -> Any:

@@ -149,10 +149,20 @@ class SubmissionSerializer(serializers.Serializer):
     language = serializers.CharField(required=False, max_length=16)
 
 
+class SubmitQuery(serializers.Serializer):
+    next = serializers.BooleanField(
+        default=False, help_text="Answer with your next task too: one request a label instead of two"
+    )
+
+
 class LabelSerializer(serializers.Serializer):
     id = serializers.UUIDField()
     revision = serializers.IntegerField()
     counts = serializers.BooleanField(help_text="False: the task had all the labels it wanted; yours is kept")
+    next = AssignmentSerializer(
+        allow_null=True,
+        help_text="Your next task, if asked for; null also where there is none, and `tasks/next/` says why",
+    )
 
 
 class SkipSerializer(serializers.Serializer):

@@ -43,16 +43,18 @@ class Work:
 
 
 class System(Protocol):
-    """How one system is asked."""
+    """How one system is asked. A label's answer may hold the next task as `next`."""
 
     async def next_task(self, browser: Browser) -> Answer: ...
     async def submit(self, browser: Browser, task: Task, draw: random.Random, work: Work) -> Answer: ...
 
 
 class Plackett:
-    def __init__(self, slug: str) -> None:
+    def __init__(self, slug: str, *, in_one: bool) -> None:
+        """in_one: have the next task with the label's answer, instead of asking for it apart."""
         self.base = f"/api/v1/projects/{slug}"
         self.headers = JSON | {"X-CSRFToken": CSRF}
+        self.query = "?next=true" if in_one else ""
 
     async def next_task(self, browser: Browser) -> Answer:
         return await browser.post(f"{self.base}/tasks/next/", b"", self.headers)
@@ -72,7 +74,7 @@ class Plackett:
             "active_seconds": 5.0,
             "items": items,
         }
-        path = f"{self.base}/assignments/{task['id']}/submit/"
+        path = f"{self.base}/assignments/{task['id']}/submit/{self.query}"
         answer = await browser.post(path, json.dumps(body).encode(), self.headers)
         if answer.status == 201:
             work.acknowledged.append(key)
@@ -116,21 +118,27 @@ async def sign_in(browser: Browser, email: str, password: str) -> None:
 async def label(system: System, browser: Browser, work: Work, seed: int) -> None:
     """One labeler: ends when told to, or when there is no task left."""
     draw = random.Random(seed)
+    task: Task | None = None
     while not work.ends:
         try:
-            found = await system.next_task(browser)
-            if found.status in {204, 404}:
-                work.troubles["no task left"] += 1
-                return
-            if found.status != 200:
-                raise Broken(f"next: status {found.status}: {found.body[:150]!r}")
-            work.note("next", found.seconds)
-            done = await system.submit(browser, json.loads(found.body), draw, work)
+            asked = 0.0
+            if task is None:
+                found = await system.next_task(browser)
+                if found.status in {204, 404}:
+                    work.troubles["no task left"] += 1
+                    return
+                if found.status != 200:
+                    raise Broken(f"next: status {found.status}: {found.body[:150]!r}")
+                task, asked = json.loads(found.body), found.seconds
+                work.note("next", asked)
+            done = await system.submit(browser, task, draw, work)
+            task = None
             if done.status != 201:
                 raise Broken(f"submit: status {done.status}: {done.body[:150]!r}")
             work.note("submit", done.seconds)
-            work.note("turn", found.seconds + done.seconds)
+            work.note("turn", asked + done.seconds)
             work.labels += work.measures
+            task = json.loads(done.body).get("next")
         except Broken as problem:
             work.troubles[str(problem)[:200]] += 1
             await asyncio.sleep(0.2)

@@ -12,10 +12,11 @@ from django.test import Client
 from django.utils import timezone
 
 from annotation.models import Assignment, Demonstration, ImportBatch, Membership, Prompt, Ranking
+from annotation.services.guidelines import guideline_publish
 from annotation.services.imports import import_work_here
 from annotation.services.tokens import token_create
 from annotation.throttling import AccountThrottle
-from tests.factories import PromptFactory, RankingTaskFactory, TaskFactory
+from tests.factories import MembershipFactory, PromptFactory, RankingTaskFactory, TaskFactory
 
 pytestmark = pytest.mark.django_db
 BASE = "/api/v1/projects/answers/"
@@ -60,6 +61,24 @@ def test_a_program_takes_a_task_saves_a_draft_and_submits_once(alice: Membership
     assert first.json()["counts"] is True
     assert Demonstration.objects.get().response.text == "Hello."
     assert program.send("POST", "tasks/next/").status_code == 204
+
+
+def test_a_submit_that_asks_for_it_answers_with_the_next_task(ada: Membership) -> None:
+    for text in ("One?", "Two?"):
+        TaskFactory(prompt=PromptFactory(project=ada.project, text=text))
+    program = Program(ada, "label")
+    task = program.send("POST", "tasks/next/").json()
+    path = f"assignments/{task['id']}/submit/"
+    body = submission(text="One.")
+    second = program.send("POST", f"{path}?next=true", **body).json()["next"]
+    assert (second["id"] != task["id"], second["prompt"][0]["content"]) == (True, "Two?")
+    assert program.send("POST", f"{path}?next=true", **body).json()["next"]["id"] == second["id"]  # sent again
+    assert program.send("POST", path, **body).json()["next"] is None  # not asked for
+    guideline_publish(project=ada.project, body="Be brief.", by=MembershipFactory(project=ada.project))
+    last = program.send("POST", f"assignments/{second['id']}/submit/?next=true", **submission(text="Two."))
+    assert (last.status_code, last.json()["next"]) == (201, None)  # the label is kept
+    assert program.send("POST", "tasks/next/").status_code == 409  # which says why
+    assert Demonstration.objects.count() == 2
 
 
 def test_a_ranking_shows_answers_in_the_stored_order_without_their_authors(ada: Membership) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from annotation.models import AuditEvent, Membership, Project, User
+from annotation.services.bulk_rows import insert_row
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -13,16 +14,18 @@ Actor = User | Membership
 """Who acts: an account, or a member (the only name that labelers without an account have)."""
 
 
-def record(*, project: Project | None, by: Actor | None, verb: str, target: Model, **detail: Any) -> AuditEvent:
+def record(*, project: Project | None, by: Actor | None, verb: str, target: Model, **detail: Any) -> None:
     """Write one line of the audit log. `by` is None for Plackett itself."""
-    return AuditEvent.objects.create(
-        project=project,
-        actor=account_of(by),
-        actor_name=name_of(by),
-        verb=verb,
-        target_type=target._meta.model_name or "",
-        target_id=str(target.pk),
-        detail=detail,
+    insert_row(
+        AuditEvent(
+            project=project,
+            actor=account_of(by),
+            actor_name=name_of(by),
+            verb=verb,
+            target_type=target._meta.model_name or "",
+            target_id=str(target.pk),
+            detail=detail,
+        )
     )
 
 

@@ -47,6 +47,7 @@ from annotation.selectors.rules import rules_of
 from annotation.selectors.taken import Counts, Taken, labels_taken
 from annotation.services import audit
 from annotation.services.audit import Actor
+from annotation.services.bulk_rows import insert_row
 from annotation.services.guidelines import check_acknowledged
 
 RELEASED_AT_ONCE = 50
@@ -253,8 +254,7 @@ def lease_to(labeler: Membership, task: Task, now: datetime) -> Assignment:
     assignment = Assignment(task=task, labeler=labeler, lease_until=now + lease_time())
     assignment.slot = take_slot(task)
     assignment.presented_order = shuffled_responses(task)
-    assignment.save(force_insert=True)
-    return assignment
+    return insert_row(assignment)
 
 
 def lease_again(task: Task, assignment: Assignment) -> Assignment:

@@ -8,7 +8,18 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from annotation.fields import HIGHEST_RATING, LOWEST_RATING, Category, SkipReason
-from annotation.models import Assignment, Origin, Pool, Project, Prompt, PromptStyle, Purpose, Split, TaskKind
+from annotation.models import (
+    Assignment,
+    AssignmentStatus,
+    Origin,
+    Pool,
+    Project,
+    Prompt,
+    PromptStyle,
+    Purpose,
+    Split,
+    TaskKind,
+)
 from annotation.selectors.forms import form_in_hand
 
 
@@ -70,21 +81,19 @@ class BriefToWrite(serializers.Serializer):
     language = serializers.CharField(help_text="Empty: the labeler chooses")
 
 
-class AssignmentSerializer(serializers.ModelSerializer):
+class AssignmentSerializer(serializers.Serializer):
     """A task in one's hands. Answers come in the order in which to show them, without their authors."""
 
+    id = serializers.UUIDField()
     kind = serializers.CharField(source="task.kind")
     prompt = serializers.SerializerMethodField(help_text="Null where a prompt is to be written")
     brief = serializers.SerializerMethodField(help_text="What to write: null but for prompt writing")
     responses = serializers.SerializerMethodField()
     form = serializers.SerializerMethodField(help_text="What a ranking asks: {version, fields}; null for other kinds")
-
-    class Meta:
-        model = Assignment
-        fields = [
-            *("id", "kind", "prompt", "brief", "responses", "form"),
-            *("status", "lease_until", "draft", "draft_saved_at"),
-        ]
+    status = serializers.ChoiceField(choices=AssignmentStatus.choices)
+    lease_until = serializers.DateTimeField()
+    draft = serializers.JSONField()
+    draft_saved_at = serializers.DateTimeField(allow_null=True)
 
     def get_form(self, assignment: Assignment) -> dict[str, Any] | None:
         if assignment.task.kind != TaskKind.RANKING:

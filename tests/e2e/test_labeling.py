@@ -306,6 +306,30 @@ def test_ranking_by_dragging(open_browser, scene):
     assert [row.rank for row in Ranking.objects.get().ranked_responses.order_by("position")] == [2, 3, 2, 1]
 
 
+def test_an_answer_that_is_dropped_beside_the_board_is_not_lost(open_browser, scene):
+    """Lists of before the last move used to catch it, and it was in none: the label lacked a rank."""
+    page = open_browser(scene.alice)
+    rank(page, scene)
+    drag(page, "D", *middle(page.locator(".board-gap").first))
+    for letter, x, y in (("C", 0.5, -10), ("B", 0.5, -60), ("A", 0.5, -200), ("D", -0.5, 40), ("C", 0.5, 400)):
+        box = page.locator("#board").bounding_box()
+        drag(page, letter, box["x"] + x * box["width"], max(15, box["y"] + y))
+        assert sorted("".join(board(page))) == ["A", "B", "C", "D"], f"{letter} was dropped at {x}, {y}"
+    rate_all(page)
+    page.locator("#submit").click()
+    expect(page.get_by_text("Your label has been saved.")).to_be_visible()
+    assert all(row.rank for row in Ranking.objects.get().ranked_responses.all())
+
+
+def test_what_came_without_a_rank_is_last_and_tied_with_nobody(open_browser, scene):
+    page = open_browser(scene.alice)
+    rank(page, scene)
+    draft = {"rank-0": "1", "rank-1": "", "rank-2": "2", "rank-3": "3", "touched": "yes"}
+    Assignment.objects.update(draft=draft)
+    page.reload()
+    assert board(page) == ["A", "C", "D", "B"]
+
+
 def test_ranking_by_the_buttons(open_browser, scene):
     page = open_browser(scene.alice)
     rank(page, scene)

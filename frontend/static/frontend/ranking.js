@@ -74,7 +74,7 @@
     node.dataset.position = answer.position;
     const name = node.querySelector(".board-name");
     name.querySelector("strong").textContent = answer.letter;
-    name.querySelector(".snippet").textContent = answer.card.dataset.source.trim().slice(0, 120);
+    name.querySelector(".snippet").textContent = plain(answer.card.dataset.source).slice(0, 120);
     const chip = rankOf(answer) ? "chip" : "chipUnranked";
     name.setAttribute("aria-label", word(chip, { letter: answer.letter, rank: rankOf(answer) }));
     name.setAttribute("aria-describedby", "board-help");
@@ -99,6 +99,9 @@
     return node;
   }
 
+  // The first words of an answer, without the signs of its markup.
+  const plain = (source) => source.replace(/\*\*|`+|^#+\s+|^>\s+/gm, "").trim();
+
   function list(className, rank) {
     const node = document.createElement("div");
     node.className = className;
@@ -119,8 +122,10 @@
       nodes.push(group, list("board-gap"));
     });
     if (allowsPartial) nodes.push(shelf(order));
+    // To Sortable a list that is not in the page any more is as large as the window: an answer would be dropped into it.
+    for (const sortable of sortables.splice(0)) sortable.destroy();
     board.replaceChildren(...nodes);
-    for (const node of nodes) makeSortable(node);
+    sortables.push(...nodes.map(makeSortable));
     drawContradictions(order);
     askRatings();
   }
@@ -143,8 +148,10 @@
     }
   }
 
+  const sortables = [];
+
   function makeSortable(node) {
-    new window.Sortable(node, {
+    return new window.Sortable(node, {
       group: "ranks",
       handle: ".grip, .board-name",
       draggable: ".board-row",
@@ -165,6 +172,10 @@
 
   function dropped(event) {
     board.classList.remove("board-dragging");
+    if (board.querySelectorAll(".board-row").length < answers.length) {
+      draw(); // whatever became of the row, the answer is where it was
+      return;
+    }
     const order = [...board.children].filter((node) => !node.matches(".board-shelf")).map((node) =>
       [...node.querySelectorAll(".board-row")].map((item) => answerAt(item.dataset.position)),
     );
@@ -349,10 +360,9 @@
   // --- Begin ----------------------------------------------------------------------------------------------------------
   // An empty rank in what was touched before is an answer that was left unranked.
   const keepsEmpty = allowsPartial && form.elements.touched.value === "yes";
-  answers.forEach((answer, index) => {
-    if (!answer.select.value && !keepsEmpty) answer.select.value = String(index + 1);
-    answer.select.closest(".rank-select").hidden = true;
-  });
+  const rankless = keepsEmpty ? [] : unranked();
+  if (rankless.length) setTiers([...tiers(), ...rankless.map((answer) => [answer])]); // last, and tied with nobody
+  for (const answer of answers) answer.select.closest(".rank-select").hidden = true;
   form.querySelector(".ranking-board").hidden = false;
   draw();
 })();

@@ -214,6 +214,28 @@ def test_a_heartbeat_says_what_became_of_the_task(project: Project, alice: Membe
         assignment_heartbeat(assignment=theirs)
 
 
+def test_a_slot_that_ran_out_comes_before_there_is_nothing(
+    alice: Membership, bob: Membership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = TaskFactory(prompt__project=alice.project)
+    run_out(lease(alice))
+    monkeypatch.setattr(RELEASES, "due_at", time.monotonic() + 60)
+    assert lease(bob).task == task
+
+
+def test_where_there_is_more_to_do_slots_that_ran_out_are_looked_for_now_and_then(
+    alice: Membership, bob: Membership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, _third = TaskFactory.create_batch(3, prompt__project=alice.project)
+    carol = MembershipFactory(project=alice.project)
+    run_out(lease(alice))
+    monkeypatch.setattr(RELEASES, "due_at", time.monotonic() + 60)
+    assert lease(bob).task == second
+    monkeypatch.setattr(RELEASES, "due_at", 0.0)
+    assert lease(carol).task == first
+    assert not RELEASES.is_due()  # within the second nobody looks again
+
+
 # --- Skips and drafts ------------------------------------------------------------------------------
 
 
@@ -259,28 +281,6 @@ def test_a_draft_is_kept_whatever_became_of_the_lease(project: Project, alice: M
 
 
 # --- Cost ------------------------------------------------------------------------------------------
-
-
-def test_a_slot_that_ran_out_comes_before_there_is_nothing(
-    alice: Membership, bob: Membership, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = TaskFactory(prompt__project=alice.project)
-    run_out(lease(alice))
-    monkeypatch.setattr(RELEASES, "due_at", time.monotonic() + 60)
-    assert lease(bob).task == task
-
-
-def test_where_there_is_more_to_do_slots_that_ran_out_are_looked_for_now_and_then(
-    alice: Membership, bob: Membership, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second, _third = TaskFactory.create_batch(3, prompt__project=alice.project)
-    carol = MembershipFactory(project=alice.project)
-    run_out(lease(alice))
-    monkeypatch.setattr(RELEASES, "due_at", time.monotonic() + 60)
-    assert lease(bob).task == second
-    monkeypatch.setattr(RELEASES, "due_at", 0.0)
-    assert lease(carol).task == first
-    assert not RELEASES.is_due()  # within the second nobody looks again
 
 
 def test_counts_of_the_queue(project: Project, alice: Membership, bob: Membership) -> None:

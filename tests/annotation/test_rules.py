@@ -20,7 +20,7 @@ def anew(project: Project) -> Project:
     return Project.objects.get(pk=project.pk)
 
 
-def heaviest(rules: Rules) -> int:
+def ranking_weight(rules: Rules) -> int:
     return rules.policy.weight("ranking")
 
 
@@ -39,27 +39,27 @@ def test_a_form_a_guideline_and_both_queue_settings_are_there_at_once(project: P
     guideline = guideline_publish(project=anew(project), body="Be brief.", by=ada)
     assert rules_of(anew(project)).guidelines == (guideline, *before.guidelines)
     kind_settings_update(project=anew(project), kind="ranking", weight=7, by=ada)
-    assert heaviest(rules_of(anew(project))) == 7
+    assert ranking_weight(rules_of(anew(project))) == 7
     queue_policy_update(project=anew(project), daily_limit=3, quotas={}, by=ada)
     policy = rules_of(anew(project)).policy
     assert (policy.daily_limit, policy.quotas, policy.weight("ranking")) == (3, {}, 7)
 
 
 def test_whoever_publishes_sees_it_on_the_project_in_hand(project: Project, ada: Membership) -> None:
-    assert heaviest(rules_of(project)) == 1
+    assert ranking_weight(rules_of(project)) == 1
     kind_settings_update(project=project, kind="ranking", weight=5, by=ada)
-    assert heaviest(rules_of(project)) == 5
+    assert ranking_weight(rules_of(project)) == 5
 
 
 def test_what_was_rolled_back_is_not_taken_for_what_came_after(project: Project, ada: Membership) -> None:
     """Counted versions would meet here: the second change would find what is kept of the first."""
     with pytest.raises(RuntimeError), transaction.atomic():
         kind_settings_update(project=anew(project), kind="ranking", weight=5, by=ada)
-        assert heaviest(rules_of(anew(project))) == 5
+        assert ranking_weight(rules_of(anew(project))) == 5
         raise RuntimeError
-    assert heaviest(rules_of(anew(project))) == 1
+    assert ranking_weight(rules_of(anew(project))) == 1
     kind_settings_update(project=anew(project), kind="ranking", weight=9, by=ada)
-    assert heaviest(rules_of(anew(project))) == 9
+    assert ranking_weight(rules_of(anew(project))) == 9
 
 
 def test_setting_what_is_set_already_reads_nothing_anew(project: Project, ada: Membership) -> None:
@@ -72,4 +72,4 @@ def test_setting_what_is_set_already_reads_nothing_anew(project: Project, ada: M
 def test_projects_have_their_own(project: Project, ada: Membership) -> None:
     other = Project.objects.create(slug="other", name="Other")
     kind_settings_update(project=project, kind="ranking", weight=5, by=ada)
-    assert (heaviest(rules_of(anew(other))), rules_of(other).forms) == (1, ())
+    assert (ranking_weight(rules_of(anew(other))), rules_of(other).forms) == (1, ())

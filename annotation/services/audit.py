@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from annotation.models import AuditEvent, Membership, Project, User
-from annotation.services.bulk_rows import insert_row
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -14,18 +13,16 @@ Actor = User | Membership
 """Who acts: an account, or a member (the only name that labelers without an account have)."""
 
 
-def record(*, project: Project | None, by: Actor | None, verb: str, target: Model, **detail: Any) -> None:
+def record(*, project: Project | None, by: Actor | None, verb: str, target: Model, **detail: Any) -> AuditEvent:
     """Write one line of the audit log. `by` is None for Plackett itself."""
-    insert_row(
-        AuditEvent(
-            project=project,
-            actor=account_of(by),
-            actor_name=name_of(by),
-            verb=verb,
-            target_type=target._meta.model_name or "",
-            target_id=str(target.pk),
-            detail=detail,
-        )
+    return AuditEvent.objects.create(
+        project=project,
+        actor=account_of(by),
+        actor_name=name_of(by),
+        verb=verb,
+        target_type=target._meta.model_name or "",
+        target_id=str(target.pk),
+        detail=detail,
     )
 
 

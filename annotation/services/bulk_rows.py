@@ -11,14 +11,13 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import repeat
 from operator import is_
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, models
 
 Adapt = Callable[[Any], Any]
 Values = dict[str, Any]
-M = TypeVar("M", bound=models.Model)
 NOTHING = "\\N"  # how COPY writes null
 
 
@@ -39,17 +38,6 @@ def insert_rows(model: type[models.Model], rows: Sequence[models.Model] | Sequen
     places = ", ".join(["%s"] * len(columns))
     with connection.cursor() as cursor:
         cursor.executemany(f"INSERT INTO {table} ({quoted}) VALUES ({places})", list(zip(*columns, strict=True)))
-
-
-def insert_row(row: M) -> M:
-    """Insert one new row where every hundred microseconds count: under the lock that others wait for.
-
-    `save` builds the same statement anew each time, which takes three times as long. An id that the database counts is
-    not read back.
-    """
-    insert_rows(type(row), [row])
-    row._state.adding, row._state.db = False, connection.alias
-    return row
 
 
 def tables_analyze(*tables: type[models.Model]) -> None:

@@ -41,7 +41,6 @@ from annotation.selectors.forms import form_in_hand
 from annotation.selectors.rules import rules_of
 from annotation.services import audit
 from annotation.services.audit import Actor
-from annotation.services.bulk_rows import Values, insert_row, insert_rows
 from annotation.services.feedback import returns_close
 from annotation.services.queue import check_own, complete_if_done, is_free, lock_task, take_slot
 
@@ -255,7 +254,7 @@ def make_room(kind: type[AnyLabel], shared: dict[str, Any]) -> None:
 
 def add_demonstration(assignment: Assignment, text: str, shared: dict[str, Any]) -> Demonstration:
     make_room(Demonstration, shared)
-    response = Response(
+    response = Response.objects.create(
         project=shared["project"],
         prompt_id=shared["prompt_id"],
         text=text,
@@ -263,26 +262,24 @@ def add_demonstration(assignment: Assignment, text: str, shared: dict[str, Any])
         origin=ResponseOrigin.HUMAN,
         author=shared["labeler"],
     )
-    insert_row(response)
-    return insert_row(Demonstration(response=response, corrects=original_of(assignment), **shared))
+    return Demonstration.objects.create(response=response, corrects=original_of(assignment), **shared)
 
 
 def add_ranking(items: Sequence[RankedItem], shared: dict[str, Any]) -> Ranking:
     """Keep the ranking with the place at which each answer was shown."""
     make_room(Ranking, shared)
-    ranking = insert_row(Ranking(**shared))
-    ranked: list[Values] = [
-        {
-            "ranking_id": ranking.pk,
-            "response_id": item.response_id,
-            "position": position,
-            "rank": item.rank,
-            "rating": item.rating,
-            "flags": list(item.flags),
-        }
+    ranking = Ranking.objects.create(**shared)
+    RankedResponse.objects.bulk_create(
+        RankedResponse(
+            ranking=ranking,
+            response_id=item.response_id,
+            position=position,
+            rank=item.rank,
+            rating=item.rating,
+            flags=list(item.flags),
+        )
         for position, item in enumerate(items)
-    ]
-    insert_rows(RankedResponse, ranked)
+    )
     return ranking
 
 

@@ -47,7 +47,6 @@ from annotation.selectors.rules import rules_of
 from annotation.selectors.taken import Counts, Taken, labels_taken
 from annotation.services import audit
 from annotation.services.audit import Actor
-from annotation.services.bulk_rows import insert_row
 from annotation.services.guidelines import check_acknowledged
 
 RELEASED_AT_ONCE = 50
@@ -254,7 +253,8 @@ def lease_to(labeler: Membership, task: Task, now: datetime) -> Assignment:
     assignment = Assignment(task=task, labeler=labeler, lease_until=now + lease_time())
     assignment.slot = take_slot(task)
     assignment.presented_order = shuffled_responses(task)
-    return insert_row(assignment)
+    assignment.save(force_insert=True)
+    return assignment
 
 
 def lease_again(task: Task, assignment: Assignment) -> Assignment:

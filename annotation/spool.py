@@ -2,7 +2,7 @@
 
 On the file store's own disk, without a name: it is gone with its process, whatever ends that. An import that another
 process takes up, or that says more than `MOST_BYTES`, reads its file again instead. Nothing but the process that wrote
-it can read it, so it is written as Python writes its own plain values, in a third of JSON's time.
+it can read it, so it is written as Python writes its own plain values, in half of JSON's time.
 """
 
 from __future__ import annotations

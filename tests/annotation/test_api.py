@@ -199,7 +199,7 @@ def test_a_lead_takes_back_what_was_asked_to_be_written(ada: Membership) -> None
 def test_an_account_that_asks_too_often_is_held_up_and_no_other(
     alice: Membership, ada: Membership, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(AccountThrottle, "rate", "2/day", raising=False)
+    monkeypatch.setattr(AccountThrottle, "rate", "2/min", raising=False)
     often, seldom = Program(ada, "label"), Program(alice, "label")
     assert [often.send("POST", "tasks/next/").status_code for _ in range(3)] == [204, 204, 429]
     assert "Retry-After" in often.send("POST", "tasks/next/")
